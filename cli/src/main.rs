@@ -1,0 +1,2 @@
+//! Mailferry.
+fn main() {}
