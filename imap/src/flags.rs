@@ -90,12 +90,9 @@ impl Flags {
 impl fmt::Display for Flags {
     /// As the inside of an IMAP flag list: `\Seen \Flagged $Label1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut gap = "";
-        for flag in self.system().map(SystemFlag::wire).chain(self.keywords.iter().map(String::as_str)) {
-            write!(f, "{gap}{flag}")?;
-            gap = " ";
-        }
-        Ok(())
+        let system = self.system().map(SystemFlag::wire);
+        let flags: Vec<&str> = system.chain(self.keywords.iter().map(String::as_str)).collect();
+        f.write_str(&flags.join(" "))
     }
 }
 
