@@ -90,7 +90,7 @@ impl Flags {
 impl fmt::Display for Flags {
     /// As the inside of an IMAP flag list: `\Seen \Flagged $Label1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let system = self.system().map(SystemFlag::wire);
+        let system = self.system().map(|flag| flag.wire());
         let flags: Vec<&str> = system.chain(self.keywords.iter().map(String::as_str)).collect();
         f.write_str(&flags.join(" "))
     }
