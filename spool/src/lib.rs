@@ -1,1 +1,318 @@
-//! Mailferry spool.
+//! What the proxy's taps saw and the mirror has not used yet: the place where proxy and sync meet.
+//!
+//! Everything here may be lost at any moment: an observation is a hint, the ledger is the truth. So nothing
+//! is ever synced to disk, every limit is kept by dropping the oldest, and no call waits for anybody. Small
+//! bodies live in memory, large ones in unlinked temporary files that vanish with the process.
+//!
+//! Must not know: sessions, clients, the ledger, the target.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod body;
+mod hints;
+mod space;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mailferry_imap::{FolderName, MailboxId, MessageKey};
+
+pub use body::{Body, BodyReader, BodyWriter};
+use hints::Hints;
+use space::Space;
+
+/// What the spool may use. Reaching a limit drops the oldest bodies, never anything at a client.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory for the bodies that are small enough for it, in bytes.
+    pub memory_bytes: u64,
+    /// Disk for all others, in bytes.
+    pub disk_bytes: u64,
+    /// Where the temporary files go. Made when first needed; it need not exist or be writable: then large
+    /// bodies are simply not kept.
+    pub dir: PathBuf,
+}
+
+/// There is no room (or no working disk) for a body. It is lost to the mirror; the next pass copies it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no room in the spool")]
+pub struct Full;
+
+/// How a body came by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A client fetched it.
+    Fetched,
+    /// A client appended it.
+    Appended,
+}
+
+/// Something that a tap saw.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A whole message, byte for byte as the source holds it.
+    Body {
+        /// Which message.
+        key: MessageKey,
+        /// Its bytes.
+        body: Body,
+        /// Fetched or appended.
+        origin: Origin,
+    },
+    /// Something in this folder is other than it was: new, changed or deleted messages.
+    FolderChanged {
+        /// Whose account.
+        mailbox: MailboxId,
+        /// Which folder.
+        folder: FolderName,
+    },
+    /// Folders or subscriptions were made, renamed or removed.
+    FoldersChanged {
+        /// Whose account.
+        mailbox: MailboxId,
+    },
+    /// A tap went blind: anything may have changed.
+    Everything {
+        /// Whose account.
+        mailbox: MailboxId,
+    },
+}
+
+impl Seen {
+    /// Whose account this is about.
+    pub fn mailbox(&self) -> MailboxId {
+        match self {
+            Self::Body { key, .. } => key.mailbox,
+            Self::FolderChanged { mailbox, .. }
+            | Self::FoldersChanged { mailbox }
+            | Self::Everything { mailbox } => *mailbox,
+        }
+    }
+}
+
+/// How full the spool is and what passed through it since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Usage {
+    /// Bytes of memory that bodies hold.
+    pub memory_bytes: u64,
+    /// Bytes of disk that bodies hold.
+    pub disk_bytes: u64,
+    /// Bodies that wait for the mirror.
+    pub bodies: u64,
+    /// Observations offered.
+    pub offered: u64,
+    /// Bodies offered.
+    pub offered_bodies: u64,
+    /// Bodies that the mirror took.
+    pub taken: u64,
+    /// Bodies given up for younger ones.
+    pub dropped: u64,
+    /// Bodies that found no room, or no working disk.
+    pub refused: u64,
+}
+
+/// The most bodies kept at once, whatever their size.
+const MAX_BODIES: usize = 100_000;
+
+/// The spool. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    space: Arc<Space>,
+    kept: Mutex<Kept>,
+    offered: AtomicU64,
+    offered_bodies: AtomicU64,
+    taken: AtomicU64,
+    dropped: AtomicU64,
+    refused: AtomicU64,
+}
+
+#[derive(Default, Debug)]
+struct Kept {
+    bodies: HashMap<MessageKey, Entry>,
+    /// Keys by arrival: the lowest number is the oldest.
+    order: BTreeMap<u64, MessageKey>,
+    arrivals: u64,
+    hints: BTreeMap<MailboxId, Hints>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    body: Body,
+    origin: Origin,
+    arrival: u64,
+}
+
+impl Spool {
+    /// An empty spool.
+    pub fn new(limits: Limits) -> Self {
+        let inner = Inner {
+            space: Arc::new(Space::new(limits)),
+            kept: Mutex::default(),
+            offered: AtomicU64::new(0),
+            offered_bodies: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Room for a body of `size` bytes: memory up to 256 KiB, else an unlinked temporary file. The oldest bodies make
+    /// way where needed. A file's space is claimed as it is written, so that a number alone claims nothing.
+    pub fn body(&self, size: u64) -> Result<BodyWriter, Full> {
+        let writer = BodyWriter::start(self.clone(), size);
+        if writer.is_err() {
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        writer
+    }
+
+    /// Takes an observation. Never blocks. A body whose key is already here is forgotten: a message never changes.
+    pub fn offer(&self, seen: Seen) {
+        self.inner.offered.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.kept();
+        let mut dropped = Vec::new();
+        let mailbox = seen.mailbox();
+        match seen {
+            Seen::Body { key, body, origin } => {
+                self.inner.offered_bodies.fetch_add(1, Ordering::Relaxed);
+                if kept.bodies.contains_key(&key) {
+                    return;
+                }
+                while kept.bodies.len() >= MAX_BODIES {
+                    dropped.extend(self.drop_oldest(&mut kept));
+                }
+                let arrival = kept.arrivals;
+                kept.arrivals += 1;
+                kept.order.insert(arrival, key.clone());
+                kept.bodies.insert(key.clone(), Entry { body, origin, arrival });
+                kept.hints.entry(mailbox).or_default().add_body(key);
+            }
+            Seen::FolderChanged { folder, .. } => kept.hints.entry(mailbox).or_default().add_folder(folder),
+            Seen::FoldersChanged { .. } => kept.hints.entry(mailbox).or_default().folders_changed = true,
+            Seen::Everything { .. } => kept.hints.entry(mailbox).or_default().set_everything(),
+        }
+        let notify = kept.hints.entry(mailbox).or_default().notify.clone();
+        drop(kept);
+        drop(dropped); // Closing files may take a moment: not under the lock.
+        notify.notify_waiters();
+    }
+
+    /// Whether a body is here.
+    pub fn holds(&self, key: &MessageKey) -> bool {
+        self.kept().bodies.contains_key(key)
+    }
+
+    /// Everything seen of a mailbox since the last call, in this order: `Everything`, `FoldersChanged`, the folders, the
+    /// bodies by arrival. Bodies stay until [taken](Self::take) (or until younger ones need the room).
+    pub fn drain(&self, mailbox: MailboxId) -> Vec<Seen> {
+        let mut kept = self.kept();
+        let Some(hints) = kept.hints.get_mut(&mailbox) else { return Vec::new() };
+        let drained = hints.drain();
+        let mut seen = Vec::new();
+        if drained.everything {
+            seen.push(Seen::Everything { mailbox });
+        }
+        if drained.folders_changed {
+            seen.push(Seen::FoldersChanged { mailbox });
+        }
+        seen.extend(drained.folders.into_iter().map(|folder| Seen::FolderChanged { mailbox, folder }));
+        for key in drained.bodies {
+            if let Some(entry) = kept.bodies.get(&key) {
+                seen.push(Seen::Body { key, body: entry.body.clone(), origin: entry.origin });
+            }
+        }
+        seen
+    }
+
+    /// Hands a body out and forgets it. Its space comes back when the last clone of it is dropped.
+    pub fn take(&self, key: &MessageKey) -> Option<Body> {
+        let mut kept = self.kept();
+        let entry = kept.bodies.remove(key)?;
+        kept.order.remove(&entry.arrival);
+        self.inner.taken.fetch_add(1, Ordering::Relaxed);
+        Some(entry.body)
+    }
+
+    /// Forgets everything about a mailbox: its batch is gone.
+    pub fn forget(&self, mailbox: MailboxId) {
+        let mut kept = self.kept();
+        let gone: Vec<MessageKey> =
+            kept.bodies.keys().filter(|key| key.mailbox == mailbox).cloned().collect();
+        let mut entries = Vec::new();
+        for key in gone {
+            if let Some(entry) = kept.bodies.remove(&key) {
+                kept.order.remove(&entry.arrival);
+                entries.push(entry);
+            }
+        }
+        let hints = kept.hints.remove(&mailbox);
+        drop(kept);
+        if let Some(hints) = hints {
+            hints.notify.notify_waiters();
+        }
+    }
+
+    /// Returns when there is something to [drain](Self::drain), at once if there already is. Cancel-safe.
+    pub async fn changed(&self, mailbox: MailboxId) {
+        loop {
+            let notify = {
+                let mut kept = self.kept();
+                let hints = kept.hints.entry(mailbox).or_default();
+                if !hints.is_empty() {
+                    return;
+                }
+                // Made under the lock: an offer after this wakes it, even before it is first polled.
+                hints.notify.clone().notified_owned()
+            };
+            notify.await;
+        }
+    }
+
+    /// Figures for status and metrics.
+    pub fn usage(&self) -> Usage {
+        let inner = &self.inner;
+        Usage {
+            memory_bytes: inner.space.memory_used(),
+            disk_bytes: inner.space.disk_used(),
+            bodies: self.kept().bodies.len() as u64,
+            offered: inner.offered.load(Ordering::Relaxed),
+            offered_bodies: inner.offered_bodies.load(Ordering::Relaxed),
+            taken: inner.taken.load(Ordering::Relaxed),
+            dropped: inner.dropped.load(Ordering::Relaxed),
+            refused: inner.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Gives up the oldest body; its folder is hinted at instead. False when there is none.
+    fn make_room(&self) -> bool {
+        let mut kept = self.kept();
+        let dropped = self.drop_oldest(&mut kept);
+        drop(kept);
+        dropped.is_some()
+    }
+
+    fn drop_oldest(&self, kept: &mut Kept) -> Option<Entry> {
+        let (_, key) = kept.order.pop_first()?;
+        let entry = kept.bodies.remove(&key)?;
+        self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+        let hints = kept.hints.entry(key.mailbox).or_default();
+        hints.add_folder(key.folder);
+        hints.notify.notify_waiters();
+        Some(entry)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // What a panicking holder left is at worst a lost hint.
+        self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
