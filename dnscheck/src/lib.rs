@@ -1,1 +1,27 @@
-//! Mailferry dnscheck.
+//! Where a domain's mail goes: asked at every authoritative server and at resolvers, judged, and timed.
+//!
+//! [`Checker::check`] does the asking and returns an [`Observation`]: every answer as it was given, a
+//! [`Verdict`] with its reasons, and advice. Observations are kept by the caller; [`clock::read`] turns the
+//! recorded ones into the answer to the one question that matters: has mail gone to Office 365, seen by
+//! everybody, for long enough?
+//!
+//! `verdict` and `clock` are pure. Nothing here knows a ledger, a batch or a mailbox. A question that got no
+//! usable answer is never taken for a good one.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod advice;
+mod ask;
+mod checker;
+pub mod clock;
+mod host;
+mod observation;
+mod roots;
+pub mod verdict;
+mod walk;
+
+pub use advice::{Advice, AdviceKind};
+pub use checker::{Checker, Config};
+pub use clock::Clock;
+pub use host::HostName;
+pub use observation::{Answer, Failure, MxRecord, Observation, Outcome, Role, Transport};
+pub use verdict::{Policy, Ruling, Verdict};

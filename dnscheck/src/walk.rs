@@ -1,0 +1,1 @@
+//! From the roots to every authoritative server of a domain.
