@@ -1,0 +1,1 @@
+//! By which names a mailbox's user may log in.
