@@ -46,11 +46,15 @@ pub struct Flags {
 impl Flags {
     /// Takes one flag from the wire: a system flag, a keyword, or something to be left out (`\Recent`, `\*`).
     pub fn insert_wire(&mut self, flag: &str) {
-        if let Some(system) = SystemFlag::ALL.into_iter().find(|system| system.wire().eq_ignore_ascii_case(flag)) {
+        if let Some(system) =
+            SystemFlag::ALL.into_iter().find(|system| system.wire().eq_ignore_ascii_case(flag))
+        {
             self.insert(system);
         } else if !flag.starts_with('\\') && !flag.is_empty() {
             let folded = flag.to_ascii_lowercase();
-            if let Err(place) = self.keywords.binary_search_by_key(&folded, |known| known.to_ascii_lowercase()) {
+            if let Err(place) =
+                self.keywords.binary_search_by_key(&folded, |known| known.to_ascii_lowercase())
+            {
                 self.keywords.insert(place, flag.to_owned());
             }
         }
