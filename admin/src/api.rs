@@ -1,0 +1,76 @@
+//! The requests: paths, what they take, what they give. Each either succeeds with JSON or ends in a [`Problem`].
+
+mod batch;
+mod dns;
+mod endpoint;
+mod health;
+mod mailbox;
+
+use crate::{parts::Parts, problem::Problem};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    http::{StatusCode, Uri},
+    routing::{get, post},
+};
+use mailferry_sync::csv;
+use serde::de::DeserializeOwned;
+
+/// Every path under one roof.
+pub fn router(parts: Parts) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/status", get(health::status))
+        .route("/v1/sessions", get(health::sessions))
+        .route("/v1/endpoints", get(endpoint::list))
+        .route("/v1/endpoints/{name}", get(endpoint::show).put(endpoint::add).delete(endpoint::remove))
+        .route("/v1/batches", get(batch::list))
+        .route("/v1/batches/{name}", get(batch::show).post(batch::add))
+        .route("/v1/batches/{name}/start", post(batch::start))
+        .route("/v1/batches/{name}/stop", post(batch::stop))
+        .route("/v1/batches/{name}/sync-now", post(batch::sync_now))
+        .route("/v1/batches/{name}/report", get(batch::report))
+        .route("/v1/batches/{name}/remove", post(batch::remove))
+        .route("/v1/mailboxes", get(mailbox::list))
+        .route("/v1/mailboxes/{address}", get(mailbox::show))
+        .route("/v1/mailboxes/{address}/declare-moved", post(mailbox::declare_moved))
+        .route("/v1/mailboxes/{address}/retry", post(mailbox::retry))
+        .route("/v1/dns", get(dns::status))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        // One byte more than a CSV file may have, so that its own message is heard.
+        .layer(DefaultBodyLimit::max(csv::MAX_BYTES + 1))
+        .with_state(parts)
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::missing(format!("path {}", uri.path()))
+        .next("daemon and command are of different versions? restart the daemon")
+}
+
+async fn wrong_method(uri: Uri) -> (StatusCode, Json<Problem>) {
+    let problem = Problem::usage(format!("{} does not take this method", uri.path()));
+    (StatusCode::METHOD_NOT_ALLOWED, Json(problem))
+}
+
+/// Reads a JSON body; an empty one is `{}`.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| Problem::usage(format!("the request's body: {error}")))
+}
+
+/// Runs `read`, which may walk through much of the ledger, where it holds up nobody.
+async fn reading<T: Send + 'static, E: Into<Problem> + Send + 'static>(
+    read: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<Json<T>, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(value)) => Ok(Json(value)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => {
+            Err(Problem::local(format!("the request ended badly: {error}")).next("look at the daemon's log"))
+        }
+    }
+}

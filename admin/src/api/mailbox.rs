@@ -1,0 +1,60 @@
+//! `/v1/mailboxes`.
+
+use super::{body, reading};
+use crate::{
+    parts::Parts,
+    problem::Problem,
+    shape::{DeclareMoved, Done},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+};
+use mailferry_sync::batch::{MailboxDetail, MailboxStatus, ShowSkipped};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    batch: Option<String>,
+}
+
+pub(super) async fn list(
+    State(parts): State<Parts>,
+    Query(Which { batch }): Query<Which>,
+) -> Result<Json<Vec<MailboxStatus>>, Problem> {
+    reading(move || parts.batches.mailboxes(batch.as_deref())).await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct How {
+    skipped: Option<String>,
+}
+
+pub(super) async fn show(
+    State(parts): State<Parts>,
+    Path(address): Path<String>,
+    Query(How { skipped }): Query<How>,
+) -> Result<Json<MailboxDetail>, Problem> {
+    let skipped = if skipped.is_some() { ShowSkipped::Listed } else { ShowSkipped::Counted };
+    reading(move || parts.batches.mailbox(&address, skipped)).await
+}
+
+pub(super) async fn declare_moved(
+    State(parts): State<Parts>,
+    Path(address): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Done>, Problem> {
+    let DeclareMoved { by } = body(&bytes)?;
+    if by.trim().is_empty() {
+        return Err(Problem::usage("who says so is missing: it is recorded"));
+    }
+    Ok(Json(Done { outcome: parts.batches.declare_moved(&address, &by).await? }))
+}
+
+pub(super) async fn retry(
+    State(parts): State<Parts>,
+    Path(address): Path<String>,
+) -> Result<Json<Done>, Problem> {
+    Ok(Json(Done { outcome: parts.batches.retry(&address).await? }))
+}

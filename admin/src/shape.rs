@@ -1,0 +1,156 @@
+//! The JSON that goes over the socket and that `--json` prints, beside the shapes of `mailferry_sync::batch`.
+//! Fields are added, never renamed; the operator's guide documents them.
+
+use jiff::Timestamp;
+use mailferry_dnscheck::Observation;
+use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome};
+use mailferry_sync::gate::Gate;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Version of the daemon.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// What an operator should know, one sentence each.
+    pub notices: Vec<String>,
+    /// The proxy.
+    pub proxy: Front,
+    /// Every batch.
+    pub batches: Vec<BatchStatus>,
+    /// Every domain of their addresses, as last observed.
+    pub domains: Vec<DomainStatus>,
+}
+
+/// The proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Front {
+    /// The configuration has no `[proxy]`.
+    Off,
+    /// Its endpoint is not there yet.
+    Waiting {
+        /// The endpoint that `[proxy]` names.
+        endpoint: String,
+    },
+    /// It could not be opened; tried again from time to time.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// Clients can connect.
+    Open {
+        /// The endpoint that clients are relayed to.
+        endpoint: String,
+        /// Where it listens.
+        listen: Vec<SocketAddr>,
+        /// The clients that are connected.
+        sessions: Vec<Session>,
+    },
+}
+
+/// One connected client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Number of the connection, as in the log.
+    pub conn: u64,
+    /// Where it came from.
+    pub client: SocketAddr,
+    /// Its mailbox's address; `None` before login and for logins that belong to no mailbox.
+    pub mailbox: Option<String>,
+    /// When it came.
+    pub since: Timestamp,
+    /// What it is at, in a word.
+    pub state: String,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client.
+    pub bytes_out: u64,
+}
+
+/// One domain as last observed, and its clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DomainStatus {
+    /// The domain.
+    pub domain: String,
+    /// `source`, `mixed`, `office365`, `filtered`, `none`, `null`, `unknown`; `None` before the first look.
+    pub verdict: Option<String>,
+    /// When it was last looked at.
+    pub observed: Option<Timestamp>,
+    /// Since when mail has gone to Office 365 without a break.
+    pub since: Option<Timestamp>,
+    /// Seconds for which that must hold.
+    pub required_seconds: i64,
+    /// Seconds that are left; `None` while the clock does not run.
+    pub remaining_seconds: Option<i64>,
+    /// When it was confirmed.
+    pub confirmed: Option<Timestamp>,
+    /// Why the clock stands where it stands.
+    pub reason: String,
+    /// The last observation in full.
+    pub observation: Option<Observation>,
+}
+
+/// What a verb did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// `done`, or `already` when nothing was left to do.
+    pub outcome: Outcome,
+}
+
+/// One batch in full: `GET /v1/batches/NAME`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchDetail {
+    /// The figures.
+    pub status: BatchStatus,
+    /// Its mailboxes.
+    pub mailboxes: Vec<MailboxStatus>,
+    /// The gate as it stands.
+    pub gate: Gate,
+}
+
+/// Body of `POST /v1/batches/NAME/remove`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveBatch {
+    /// Remove it although the gate is closed, for this reason.
+    #[serde(default)]
+    pub force_reason: Option<String>,
+    /// Who asks.
+    pub by: String,
+}
+
+/// Body of `POST /v1/mailboxes/ADDRESS/declare-moved`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclareMoved {
+    /// Who says so, and how they know.
+    pub by: String,
+}
+
+/// One figure for the monitoring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Name without the `mailferry_` in front.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How it moves.
+    pub kind: MetricKind,
+    /// Label name and value.
+    pub labels: Vec<(&'static str, String)>,
+    /// The figure.
+    pub value: f64,
+}
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Up only.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
