@@ -3,8 +3,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
+pub mod context;
 pub mod csv;
+pub mod error;
 pub mod fault;
 pub mod gate;
 pub mod oauth;
+pub mod plan;
+pub mod progress;
 pub mod token;
+pub mod verify;
+pub mod worker;
