@@ -1,0 +1,185 @@
+//! The book of open sessions and the proxy's counters.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use mailferry_imap::MailboxId;
+use tokio_util::sync::CancellationToken;
+
+use crate::Blindness;
+
+/// One open session, for `sessions list`. Names are for operators' eyes, never for logs above debug.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Its number since the proxy started.
+    pub id: u64,
+    /// The client.
+    pub peer: SocketAddr,
+    /// How long ago it came.
+    pub age: std::time::Duration,
+    /// The name that it logged in by.
+    pub login: Option<String>,
+    /// The mailbox that this is; `None` for unknown users, who are relayed and not mirrored.
+    pub mailbox: Option<MailboxId>,
+    /// Bytes from the client.
+    pub bytes_up: u64,
+    /// Bytes from the source.
+    pub bytes_down: u64,
+    /// Bodies that its tap put into the spool.
+    pub mirrored: u64,
+    /// Why its tap sees no more, if so.
+    pub blind: Option<Blindness>,
+}
+
+/// Figures since the proxy started.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ProxyCounters {
+    /// Connections taken.
+    pub connections: u64,
+    /// Connections turned away by a limit.
+    pub turned_away: u64,
+    /// TLS handshakes with clients that failed.
+    pub failed_handshakes: u64,
+    /// Connections for which the source could not be reached.
+    pub source_unreachable: u64,
+    /// Logins that the source accepted.
+    pub logins: u64,
+    /// Logins that it refused.
+    pub refused_logins: u64,
+    /// Bytes from clients.
+    pub bytes_up: u64,
+    /// Bytes from the source.
+    pub bytes_down: u64,
+    /// Bodies that taps put into the spool.
+    pub mirrored: u64,
+    /// Taps that went blind.
+    pub blind: u64,
+    /// Sessions open now.
+    pub open: u64,
+}
+
+/// The counters, while they count.
+#[derive(Default, Debug)]
+pub(crate) struct Counters {
+    pub(crate) connections: AtomicU64,
+    pub(crate) turned_away: AtomicU64,
+    pub(crate) failed_handshakes: AtomicU64,
+    pub(crate) source_unreachable: AtomicU64,
+    pub(crate) logins: AtomicU64,
+    pub(crate) refused_logins: AtomicU64,
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    pub(crate) mirrored: AtomicU64,
+    pub(crate) blind: AtomicU64,
+}
+
+/// Counts one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One session's page, shared by its relay, its tap and those who look.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    since: Instant,
+    who: Mutex<(Option<String>, Option<MailboxId>)>,
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    pub(crate) mirrored: AtomicU64,
+    blind: Mutex<Option<Blindness>>,
+    /// Ends the session.
+    pub(crate) kick: CancellationToken,
+}
+
+impl Page {
+    pub(crate) fn set_login(&self, login: Option<String>, mailbox: Option<MailboxId>) {
+        *lock(&self.who) = (login, mailbox);
+    }
+
+    pub(crate) fn set_blind(&self, why: Blindness) {
+        lock(&self.blind).get_or_insert(why);
+    }
+
+    pub(crate) fn info(&self) -> SessionInfo {
+        let (login, mailbox) = lock(&self.who).clone();
+        SessionInfo {
+            id: self.id,
+            peer: self.peer,
+            age: self.since.elapsed(),
+            login,
+            mailbox,
+            bytes_up: self.bytes_up.load(Ordering::Relaxed),
+            bytes_down: self.bytes_down.load(Ordering::Relaxed),
+            mirrored: self.mirrored.load(Ordering::Relaxed),
+            blind: *lock(&self.blind),
+        }
+    }
+}
+
+/// All open sessions.
+#[derive(Default, Debug)]
+pub(crate) struct Book {
+    pages: Mutex<BTreeMap<u64, Arc<Page>>>,
+    last: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+impl Book {
+    /// A page for a new session; closed by [`close`](Self::close).
+    pub(crate) fn open(&self, peer: SocketAddr) -> Arc<Page> {
+        let page = Arc::new(Page {
+            id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
+            peer,
+            since: Instant::now(),
+            who: Mutex::default(),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            mirrored: AtomicU64::new(0),
+            blind: Mutex::default(),
+            kick: CancellationToken::new(),
+        });
+        lock(&self.pages).insert(page.id, page.clone());
+        page
+    }
+
+    pub(crate) fn close(&self, page: &Page) {
+        lock(&self.pages).remove(&page.id);
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionInfo> {
+        let pages: Vec<Arc<Page>> = lock(&self.pages).values().cloned().collect();
+        pages.iter().map(|page| page.info()).collect()
+    }
+
+    pub(crate) fn kick(&self, id: u64) -> bool {
+        let page = lock(&self.pages).get(&id).cloned();
+        page.inspect(|page| page.kick.cancel()).is_some()
+    }
+
+    pub(crate) fn counters(&self) -> ProxyCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        ProxyCounters {
+            connections: read(&counters.connections),
+            turned_away: read(&counters.turned_away),
+            failed_handshakes: read(&counters.failed_handshakes),
+            source_unreachable: read(&counters.source_unreachable),
+            logins: read(&counters.logins),
+            refused_logins: read(&counters.refused_logins),
+            bytes_up: read(&counters.bytes_up),
+            bytes_down: read(&counters.bytes_down),
+            mirrored: read(&counters.mirrored),
+            blind: read(&counters.blind),
+            open: lock(&self.pages).len() as u64,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,195 @@
+//! Capability lists: the only bytes of the source that the proxy ever changes.
+//!
+//! Taken out is what cannot be honoured through a proxy: `COMPRESS` (the relay must be able to see lines), SASL
+//! mechanisms with channel binding (`SCRAM-*-PLUS`: the channel ends here), referrals (they lead around the proxy) and the source's
+//! `STARTTLS` (TLS with the client is ours). Order, case and everything else stay as they are.
+
+/// What the client's leg is like, which decides about `STARTTLS` and logins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leg {
+    /// Encrypted, or plain because the listener is configured so.
+    Open,
+    /// Plain on a listener that wants STARTTLS: it is announced, logins are not (RFC 9051 section 6.2.1).
+    BeforeStartTls,
+}
+
+/// The line with its capability list filtered, or `None` when it stays as it is.
+pub(crate) fn filtered(line: &[u8], leg: Leg) -> Option<Vec<u8>> {
+    let start = list_start(line)?;
+    let end = line[start..].iter().position(|byte| matches!(byte, b'\r' | b'\n' | b']'))? + start;
+    let list = &line[start..end];
+    let mut kept = Vec::with_capacity(line.len() + 24);
+    kept.extend_from_slice(&line[..start]);
+    for item in list.split_inclusive(|byte| *byte == b' ') {
+        let name = item.strip_suffix(b" ").unwrap_or(item);
+        if honoured(name, leg) {
+            kept.extend_from_slice(item);
+        }
+    }
+    // Where the last item went, its leading space is still there.
+    while kept.len() > start && kept.last() == Some(&b' ') && list.last() != Some(&b' ') {
+        kept.pop();
+    }
+    if leg == Leg::BeforeStartTls {
+        if kept.last() != Some(&b' ') {
+            kept.push(b' ');
+        }
+        kept.extend_from_slice(b"STARTTLS LOGINDISABLED");
+    }
+    kept.extend_from_slice(&line[end..]);
+    (kept != line).then_some(kept)
+}
+
+/// Whether a line that begins with these bytes carries a capability list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Carries {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// More bytes will tell.
+    Perhaps,
+}
+
+/// The longest tag for which a capability list is looked for.
+const MAX_TAG: usize = 128;
+
+/// Looks at the first bytes of a line, which may be cut anywhere.
+pub(crate) fn carries_list(start: &[u8]) -> Carries {
+    match place(start) {
+        Place::At(_) => Carries::Yes,
+        Place::Nowhere => Carries::No,
+        Place::Undecided => Carries::Perhaps,
+    }
+}
+
+fn list_start(line: &[u8]) -> Option<usize> {
+    match place(line) {
+        Place::At(start) => Some(start),
+        Place::Nowhere | Place::Undecided => None,
+    }
+}
+
+enum Place {
+    At(usize),
+    Nowhere,
+    Undecided,
+}
+
+/// Finds the first byte of the list: after `* CAPABILITY ` or `<tag or *> <status> [CAPABILITY `.
+fn place(line: &[u8]) -> Place {
+    let Some(space) = memchr::memchr2(b' ', b'\n', &line[..line.len().min(MAX_TAG)]) else {
+        return if line.len() < MAX_TAG && line.first() != Some(&b'+') {
+            Place::Undecided
+        } else {
+            Place::Nowhere
+        };
+    };
+    if line[space] == b'\n' || space == 0 || &line[..space] == b"+" {
+        return Place::Nowhere;
+    }
+    let rest = &line[space + 1..];
+    let untagged = &line[..space] == b"*";
+    let words: &[&[u8]] = if untagged {
+        &[
+            b"CAPABILITY ",
+            b"OK [CAPABILITY ",
+            b"NO [CAPABILITY ",
+            b"BAD [CAPABILITY ",
+            b"PREAUTH [CAPABILITY ",
+            b"BYE [CAPABILITY ",
+        ]
+    } else {
+        &[b"OK [CAPABILITY ", b"NO [CAPABILITY ", b"BAD [CAPABILITY "]
+    };
+    let mut undecided = false;
+    for word in words {
+        let length = word.len().min(rest.len());
+        if rest[..length].eq_ignore_ascii_case(&word[..length]) {
+            if length == word.len() {
+                return Place::At(space + 1 + length);
+            }
+            undecided = true;
+        }
+    }
+    if undecided { Place::Undecided } else { Place::Nowhere }
+}
+
+fn honoured(name: &[u8], leg: Leg) -> bool {
+    let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    let begins =
+        |prefix: &[u8]| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
+    let channel_bound =
+        begins(b"AUTH=") && name.len() > 5 && name[name.len() - 5..].eq_ignore_ascii_case(b"-PLUS");
+    let unsafe_here = leg == Leg::BeforeStartTls && (begins(b"AUTH=") || is(b"LOGINDISABLED"));
+    !(is(b"COMPRESS")
+        || begins(b"COMPRESS=")
+        || channel_bound
+        || is(b"LOGIN-REFERRALS")
+        || is(b"MAILBOX-REFERRALS")
+        || is(b"STARTTLS")
+        || unsafe_here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(line: &str) -> String {
+        filtered(line.as_bytes(), Leg::Open)
+            .map_or_else(|| "same".to_owned(), |line| String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_goes_and_nothing_else() {
+        assert_eq!(open("* CAPABILITY IMAP4rev1 IDLE\r\n"), "same");
+        assert_eq!(
+            open("* CAPABILITY IMAP4rev1 COMPRESS=DEFLATE IDLE\r\n"),
+            "* CAPABILITY IMAP4rev1 IDLE\r\n"
+        );
+        assert_eq!(open("* CAPABILITY IMAP4rev1 compress=deflate\r\n"), "* CAPABILITY IMAP4rev1\r\n");
+        assert_eq!(
+            open(
+                "* ok [CAPABILITY IMAP4rev1 STARTTLS AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-256-PLUS] hello ] COMPRESS=DEFLATE\r\n"
+            ),
+            "* ok [CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-256] hello ] COMPRESS=DEFLATE\r\n"
+        );
+        assert_eq!(
+            open("a1 OK [CAPABILITY IMAP4rev1 LOGIN-REFERRALS MAILBOX-REFERRALS] in\r\n"),
+            "a1 OK [CAPABILITY IMAP4rev1] in\r\n"
+        );
+        assert_eq!(
+            open("* PREAUTH [CAPABILITY COMPRESS=DEFLATE IMAP4rev1] x\r\n"),
+            "* PREAUTH [CAPABILITY IMAP4rev1] x\r\n"
+        );
+    }
+
+    #[test]
+    fn text_that_only_looks_like_a_list_stays() {
+        assert_eq!(open("* OK see [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE]\r\n"), "same");
+        assert_eq!(open("* LIST () \"/\" COMPRESS=DEFLATE\r\n"), "same");
+        assert_eq!(open("* CAPABILITYX COMPRESS=DEFLATE\r\n"), "same");
+        assert_eq!(open("+ CAPABILITY COMPRESS=DEFLATE\r\n"), "same");
+        assert_eq!(open("* CAPABILITY XCOMPRESS=DEFLATE X-STARTTLS\r\n"), "same");
+    }
+
+    #[test]
+    fn before_starttls_no_login_is_announced() {
+        let line = b"* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=LOGIN COMPRESS=DEFLATE\r\n";
+        let kept = filtered(line, Leg::BeforeStartTls).unwrap();
+        assert_eq!(kept, b"* CAPABILITY IMAP4rev1 SASL-IR STARTTLS LOGINDISABLED\r\n");
+    }
+
+    #[test]
+    fn a_cut_line_is_undecided_for_no_longer_than_it_must() {
+        for line in ["* CAPABILITY ", "* OK [CAPABILITY ", "tag OK [capability "] {
+            for cut in 0..line.len() {
+                assert_eq!(carries_list(&line.as_bytes()[..cut]), Carries::Perhaps, "{}", &line[..cut]);
+            }
+            assert_eq!(carries_list(line.as_bytes()), Carries::Yes);
+        }
+        for line in ["* 1", "* OK [U", "+", "+ x", "a OK x", "a\r\n", "* LIST", " x"] {
+            assert_eq!(carries_list(line.as_bytes()), Carries::No, "{line}");
+        }
+    }
+}
