@@ -1,0 +1,284 @@
+//! A private Dovecot: its own configuration, folders and ports. `source` and `target` dress it differently.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::certs::Leaf;
+use crate::child::Server;
+use crate::place::{free_port, loopback};
+
+/// How mail lies on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Maildir++, folders as `.A.B`: `maildir` can load it without IMAP. Separator `.`.
+    Maildir,
+    /// single-dbox with real directories. Separator `/`.
+    Sdbox,
+}
+
+/// What the two kinds of server differ in.
+#[derive(Debug, Clone)]
+pub struct Dress {
+    /// Names the instance in logs and paths.
+    pub name: &'static str,
+    /// Storage and, with it, the separator.
+    pub storage: Storage,
+    /// Special-use folders created for everybody: name and attribute (empty: none).
+    pub folders: Vec<(&'static str, &'static str)>,
+    /// Lines added at the end of the configuration.
+    pub more: String,
+    /// `TZ` of the server: the zone of every INTERNALDATE that it shows.
+    pub zone: &'static str,
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Instance {
+    server: Server,
+    dir: PathBuf,
+    storage: Storage,
+    /// Plain port; STARTTLS too.
+    pub imap: SocketAddr,
+    /// Implicit TLS.
+    pub imaps: SocketAddr,
+    owner: Owner,
+}
+
+/// Who owns mail files: root may not, so the packaged `mail` user does when we are root.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    uid: u32,
+    gid: u32,
+    root: bool,
+}
+
+impl Owner {
+    fn detect() -> anyhow::Result<Self> {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        if uid != 0 {
+            return Ok(Self { uid, gid, root: false });
+        }
+        let passwd = std::fs::read_to_string("/etc/passwd")?;
+        let line = passwd.lines().find(|line| line.starts_with("mail:")).context("no user mail")?;
+        let fields: Vec<&str> = line.split(':').collect();
+        Ok(Self { uid: fields[2].parse()?, gid: fields[3].parse()?, root: true })
+    }
+
+    /// Hands a file or folder over.
+    pub fn give(&self, path: &Path) -> anyhow::Result<()> {
+        if self.root {
+            chown(path, Some(self.uid), Some(self.gid)).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Instance {
+    /// Writes the configuration below `dir`, starts Dovecot and waits until both ports greet.
+    pub async fn start(dir: &Path, dress: Dress, leaf: &Leaf) -> anyhow::Result<Self> {
+        let owner = Owner::detect()?;
+        // Ports are probed before use; somebody else may take one in between, so a few tries.
+        for attempt in 0..3 {
+            let (imap, imaps) = (loopback(free_port()?), loopback(free_port()?));
+            let config = dir.join("dovecot.conf");
+            std::fs::create_dir_all(dir.join("home"))?;
+            owner.give(&dir.join("home"))?;
+            for file in ["users", "masters"] {
+                if !dir.join(file).exists() {
+                    std::fs::write(dir.join(file), "")?;
+                }
+            }
+            std::fs::write(&config, configuration(dir, &dress, leaf, imap, imaps, owner))?;
+            let mut command = Command::new("dovecot");
+            command.arg("-F").arg("-c").arg(&config).env("TZ", dress.zone);
+            let server = Server::start(dress.name, command, &dir.join("out.log"))?;
+            let mut instance =
+                Self { server, dir: dir.to_owned(), storage: dress.storage, imap, imaps, owner };
+            match instance.answers().await {
+                Ok(()) => return Ok(instance),
+                Err(error) if attempt == 2 => return Err(error.context(instance.log())),
+                Err(_) => {}
+            }
+        }
+        bail!("no free port for {}", dress.name)
+    }
+
+    async fn answers(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(20) {
+            self.server.alive()?;
+            if let Ok(stream) = TcpStream::connect(self.imap).await {
+                let mut line = String::new();
+                let mut reader = BufReader::new(stream);
+                let read = reader.read_line(&mut line);
+                if matches!(tokio::time::timeout(Duration::from_secs(5), read).await, Ok(Ok(_)))
+                    && line.starts_with("* OK")
+                {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("does not greet at {}", self.imap)
+    }
+
+    /// Adds a user who may log in with `password` and whose mailbox exists.
+    pub fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        append(&self.dir.join("users"), &format!("{user}:{{PLAIN}}{password}::::::\n"))
+    }
+
+    /// Adds a user who may log in as anybody by `user*master`.
+    pub fn add_master(&self, master: &str, password: &str) -> anyhow::Result<()> {
+        append(&self.dir.join("masters"), &format!("{master}:{{PLAIN}}{password}\n"))
+    }
+
+    /// Where `user`'s mail lies.
+    pub fn home(&self, user: &str) -> PathBuf {
+        self.dir.join("home").join(user)
+    }
+
+    /// How mail lies there.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// Who must own mail files.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The server's own log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("dovecot.log")).unwrap_or_default()
+    }
+
+    /// Process id of Dovecot's master.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+}
+
+fn append(file: &Path, line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::options().append(true).open(file)?;
+    file.write_all(line.as_bytes())?;
+    Ok(())
+}
+
+fn configuration(
+    dir: &Path,
+    dress: &Dress,
+    leaf: &Leaf,
+    imap: SocketAddr,
+    imaps: SocketAddr,
+    owner: Owner,
+) -> String {
+    let d = dir.display();
+    let (location, separator) = match dress.storage {
+        Storage::Maildir => ("maildir:~/Maildir", "."),
+        Storage::Sdbox => ("sdbox:~/sdbox", "/"),
+    };
+    let mut boxes = String::new();
+    for (name, attribute) in &dress.folders {
+        let special = if attribute.is_empty() { String::new() } else { format!("special_use = {attribute}") };
+        // Writing to a string cannot fail.
+        let _ = write!(boxes, "  mailbox \"{name}\" {{\n    auto = create\n    {special}\n  }}\n");
+    }
+    let identity = if owner.root {
+        String::new()
+    } else {
+        let user = std::env::var("USER").unwrap_or_else(|_| "nobody".to_owned());
+        format!(
+            "default_internal_user = {user}\ndefault_login_user = {user}\ndefault_internal_group = {gid}\n\
+             service imap-login {{\n  chroot =\n}}\nservice anvil {{\n  chroot =\n}}\n",
+            gid = owner.gid,
+        )
+    };
+    format!(
+        r#"base_dir = {d}/run
+state_dir = {d}/state
+instance_name = mailferry-{name}
+log_path = {d}/dovecot.log
+protocols = imap
+listen = 127.0.0.1
+ssl = yes
+ssl_cert = <{certificate}
+ssl_key = <{key}
+ssl_min_protocol = TLSv1.2
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_master_user_separator = *
+auth_cache_size = 0
+auth_failure_delay = 0
+mail_location = {location}
+mail_uid = {uid}
+mail_gid = {gid}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_max_userip_connections = 0
+default_vsz_limit = 0
+maildir_very_dirty_syncs = no
+passdb {{
+  driver = passwd-file
+  master = yes
+  args = {d}/masters
+  result_success = continue
+}}
+passdb {{
+  driver = passwd-file
+  args = {d}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {d}/users
+  default_fields = uid={uid} gid={gid} home={d}/home/%u
+}}
+namespace inbox {{
+  inbox = yes
+  prefix =
+  separator = {separator}
+{boxes}}}
+service imap-login {{
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {plain}
+  }}
+  inet_listener imaps {{
+    address = 127.0.0.1
+    port = {tls}
+    ssl = yes
+  }}
+  service_count = 0
+  process_min_avail = 1
+  client_limit = 2000
+}}
+service imap {{
+  process_limit = 2000
+}}
+service auth {{
+  client_limit = 8000
+}}
+service anvil {{
+  client_limit = 8000
+}}
+{identity}{more}
+"#,
+        name = dress.name,
+        certificate = leaf.certificate_file.display(),
+        key = leaf.private_key_file.display(),
+        uid = owner.uid,
+        gid = owner.gid,
+        plain = imap.port(),
+        tls = imaps.port(),
+        more = dress.more,
+    )
+}
