@@ -235,6 +235,7 @@ passdb {{
 }}
 passdb {{
   driver = passwd-file
+  mechanisms = plain login
   args = {d}/users
 }}
 userdb {{

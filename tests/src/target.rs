@@ -2,7 +2,8 @@
 //! Online's manners.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use crate::certs::Leaf;
 use crate::dovecot::{Dress, Instance, Storage};
@@ -22,6 +23,7 @@ const FOLDERS: [(&str, &str); 6] = [
 /// A running target.
 pub struct Exchange {
     instance: Instance,
+    mailboxes: PathBuf,
     /// The front door: XOAUTH2 only, and every fault that a test orders.
     pub relay: Relay,
 }
@@ -48,9 +50,16 @@ impl Exchange {
                 issuer = trusted.issuer,
             ),
         )?;
+        let mailboxes = dir.join("mailboxes");
+        std::fs::write(&mailboxes, "")?;
+        // The token says nothing about whose mailbox it opens: the first passdb knows whether there is one.
         let more = format!(
-            "auth_mechanisms = plain login xoauth2\npassdb {{\n  driver = oauth2\n  mechanisms = xoauth2\n  args = {}\n}}\n",
-            oauth2.display()
+            "auth_mechanisms = plain login xoauth2\n\
+             passdb {{\n  driver = passwd-file\n  mechanisms = xoauth2\n  args = {mailboxes}\n  \
+             result_success = continue\n  result_failure = return-fail\n}}\n\
+             passdb {{\n  driver = oauth2\n  mechanisms = xoauth2\n  args = {oauth2}\n}}\n",
+            mailboxes = mailboxes.display(),
+            oauth2 = oauth2.display(),
         );
         let dress = Dress { name: "target", storage: Storage::Sdbox, folders: FOLDERS.to_vec(), more, zone: "UTC" };
         let instance = Instance::start(dir, dress, leaf).await?;
@@ -61,11 +70,13 @@ impl Exchange {
             dress: fault::Dress::Exchange,
         })
         .await?;
-        Ok(Self { instance, relay })
+        Ok(Self { instance, relay, mailboxes })
     }
 
     /// A mailbox. Its owner's password works at the bare server only, never at the front door.
     pub fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        let mut file = std::fs::File::options().append(true).open(&self.mailboxes)?;
+        writeln!(file, "{user}:::::::nopassword=y")?;
         self.instance.add_user(user, password)
     }
 
