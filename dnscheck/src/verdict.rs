@@ -1,10 +1,21 @@
 //! From answers to a verdict. Pure.
+//!
+//! A host counts as cut over if it is the pinned one, is accepted by the operator, or has one of the forms that
+//! Microsoft gives to Office 365 and is not known as the source's. Then, in this order:
+//! 1. Whoever shows a host that does not count, or no host, is believed, whatever others failed to say:
+//!    `source`, `none`, `null`, or `mixed` when others say otherwise.
+//! 2. Servers that name different hosts make it `mixed`, even if all hosts count. Preferences may differ.
+//! 3. Whoever had to be heard and was not makes it `unknown`: every address of every authoritative server, and
+//!    at least one resolver if there are any. The one pardon: an address to which this machine has no route
+//!    (no IPv6), if the same server answered at another address.
+//! 4. What is left is `office365`, or `filtered` when an accepted host is among them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, HostName};
+use crate::{Answer, Failure, HostClass, HostName, Outcome, Policy, Role};
 
 /// Where a domain's mail goes, on the evidence of one observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,17 +37,6 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What counts as cut over for one domain.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Third-party filters: these hosts and everything below them count as cut over.
-    pub accept: Vec<HostName>,
-    /// The one Office 365 host of this tenant; when set, no other Office 365 host counts.
-    pub expect: Option<HostName>,
-    /// Hosts known to be the source's; they never count by their form alone.
-    pub old: Vec<HostName>,
-}
-
 /// A verdict and the sentences that justify it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
@@ -46,10 +46,117 @@ pub struct Ruling {
     pub reasons: Vec<String>,
 }
 
+/// What one answer says about where mail goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Says {
+    Hosts(BTreeSet<HostName>),
+    NullMx,
+    NoMx,
+    NoSuchName,
+}
+
 /// Judges one observation's answers.
 pub fn rule(answers: &[Answer], policy: &Policy) -> Ruling {
-    let _ = (answers, policy);
-    Ruling { verdict: Verdict::Unknown, reasons: Vec::new() }
+    let mut heard: BTreeMap<Says, Vec<&Answer>> = BTreeMap::new();
+    for answer in answers {
+        if let Some(says) = Says::of(&answer.outcome) {
+            heard.entry(says).or_default().push(answer);
+        }
+    }
+    let unheard = unheard(answers);
+    let hosts = heard.keys().filter_map(Says::hosts).flatten();
+    let classes: BTreeMap<&HostName, HostClass> = hosts.map(|host| (host, policy.classify(host))).collect();
+    let counting = classes.values().any(|class| class.counts());
+    let other =
+        classes.values().any(|class| !class.counts()) || heard.keys().any(|says| says.hosts().is_none());
+
+    let verdict = match (counting, other) {
+        (false, false) => Verdict::Unknown,
+        (_, true) if heard.len() > 1 => Verdict::Mixed,
+        (true, true) => Verdict::Mixed,
+        (false, true) => match heard.keys().next() {
+            Some(Says::NullMx) => Verdict::Null,
+            Some(Says::NoMx | Says::NoSuchName) => Verdict::None,
+            Some(Says::Hosts(_)) | None => Verdict::Source,
+        },
+        (true, false) if heard.len() > 1 => Verdict::Mixed,
+        (true, false) if !unheard.is_empty() => Verdict::Unknown,
+        (true, false) if classes.values().any(|class| *class == HostClass::Accepted) => Verdict::Filtered,
+        (true, false) => Verdict::Office365,
+    };
+
+    let mut reasons = Vec::new();
+    if heard.is_empty() {
+        reasons.push("nobody answered".to_owned());
+    }
+    let all = if heard.len() == 1 { "all that answered, " } else { "" };
+    reasons.extend(heard.iter().map(|(says, by)| format!("{all}{}: {says}", names(by))));
+    reasons.extend(classes.iter().map(|(host, class)| format!("{host} {class}")));
+    reasons.extend(unheard);
+    Ruling { verdict, reasons }
+}
+
+/// Who had to be heard and was not, a sentence each.
+fn unheard(answers: &[Answer]) -> Vec<String> {
+    let role = |role| answers.iter().filter(move |answer| answer.role == role);
+    let mut unheard = Vec::new();
+    if role(Role::Authoritative).next().is_none() {
+        unheard.push("no authoritative server was asked".to_owned());
+    }
+    for answer in role(Role::Authoritative).filter(|answer| Says::of(&answer.outcome).is_none()) {
+        let pardoned = answer.outcome == Outcome::Failed(Failure::NoRoute)
+            && role(Role::Authoritative)
+                .any(|other| other.server == answer.server && Says::of(&other.outcome).is_some());
+        if !pardoned {
+            unheard.push(format!("not heard, and needed: {answer}"));
+        }
+    }
+    let resolvers = role(Role::Resolver).count();
+    if resolvers > 0 && role(Role::Resolver).all(|answer| Says::of(&answer.outcome).is_none()) {
+        unheard.push(format!("none of {resolvers} resolvers gave an answer"));
+    }
+    unheard
+}
+
+fn names(answers: &[&Answer]) -> String {
+    let names: BTreeSet<&str> = answers.iter().map(|answer| answer.server.as_str()).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+impl Says {
+    fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Records(records) => {
+                Some(Self::Hosts(records.iter().map(|mx| mx.host.clone()).collect()))
+            }
+            Outcome::NullMx => Some(Self::NullMx),
+            Outcome::NoMx => Some(Self::NoMx),
+            Outcome::NoSuchName => Some(Self::NoSuchName),
+            // An alias that the checker could not follow to its end says nothing about mail.
+            Outcome::Alias(_) | Outcome::Failed(_) => None,
+        }
+    }
+
+    fn hosts(&self) -> Option<&BTreeSet<HostName>> {
+        match self {
+            Self::Hosts(hosts) => Some(hosts),
+            Self::NullMx | Self::NoMx | Self::NoSuchName => None,
+        }
+    }
+}
+
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosts(hosts) => {
+                let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+                f.write_str(&hosts.join(", "))
+            }
+            Self::NullMx => f.write_str("null MX, the domain takes no mail"),
+            Self::NoMx => f.write_str("no MX, mail goes to the domain's own address, if anywhere"),
+            Self::NoSuchName => f.write_str("no such name"),
+        }
+    }
 }
 
 impl Verdict {
@@ -72,3 +179,6 @@ impl fmt::Display for Verdict {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
