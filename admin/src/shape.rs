@@ -59,16 +59,20 @@ pub struct Session {
     pub conn: u64,
     /// Where it came from.
     pub client: SocketAddr,
-    /// Its mailbox's address; `None` before login and for logins that belong to no mailbox.
+    /// The name that it logged in by; `None` before login and for blind mechanisms.
+    pub login: Option<String>,
+    /// Its mailbox's address; `None` for logins that belong to no mailbox: relayed, not mirrored.
     pub mailbox: Option<String>,
-    /// When it came.
-    pub since: Timestamp,
-    /// What it is at, in a word.
-    pub state: String,
+    /// For how long it has been there, seconds.
+    pub seconds: u64,
     /// Bytes from the client.
     pub bytes_in: u64,
     /// Bytes to the client.
     pub bytes_out: u64,
+    /// Bodies that its tap put into the spool.
+    pub mirrored: u64,
+    /// Why its tap sees no more, if so.
+    pub blind: Option<String>,
 }
 
 /// One domain as last observed, and its clock.

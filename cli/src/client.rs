@@ -1,0 +1,165 @@
+//! Asking the daemon: one HTTP request over its Unix socket.
+
+use crate::config::{Config, DEFAULT_SOCKET};
+use crate::{args::Global, failure::Failure};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use mailferry_admin::problem::{Fault, Problem};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{io, path::PathBuf};
+use tokio::net::UnixStream;
+
+/// Where the daemon listens.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// As `--socket`, the configuration, or the default say, in this order.
+    pub fn find(global: &Global) -> Result<Self, Failure> {
+        if let Some(socket) = &global.socket {
+            return Ok(Self { socket: socket.clone() });
+        }
+        let file = crate::config_file(global);
+        if global.config.is_none() && !readable(&file) {
+            return Ok(Self { socket: DEFAULT_SOCKET.into() });
+        }
+        Ok(Self { socket: Config::load(&file)?.admin.socket })
+    }
+
+    /// Asks for `path`.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.send(Method::GET, path, Bytes::new(), "").await
+    }
+
+    /// Sends `body` as JSON to `path`.
+    pub async fn write<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Problem::local(error.to_string()))?;
+        self.send(method, path, body.into(), "application/json").await
+    }
+
+    /// Sends `body` as it is.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        content_type: &str,
+    ) -> Result<T, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.lost(&e))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "mailferry")
+            .header(CONTENT_TYPE, content_type)
+            .body(Full::new(body))
+            .map_err(|error| Problem::usage(format!("{path}: {error}")))?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>((status, body))
+        };
+        tokio::pin!(exchange);
+        let (status, body) = tokio::select! {
+            answer = &mut exchange => answer.map_err(|e| self.lost(&e))?,
+            // The connection's own end never comes before the answer, unless it broke.
+            broken = connection => match broken {
+                Ok(()) => exchange.await.map_err(|e| self.lost(&e))?,
+                Err(error) => return Err(self.lost(&error)),
+            },
+        };
+        decode(status, &body)
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                Problem::local(format!("the daemon is not running: nobody listens at {socket}"))
+                    .next("start it with `systemctl start mailferry` or `mailferry serve`")
+            }
+            io::ErrorKind::PermissionDenied => {
+                Problem::local(format!("the daemon's socket {socket} is not open to you"))
+                    .next("run as root or as the user mailferry")
+            }
+            _ => Problem::local(format!("the daemon's socket {socket}: {error}")),
+        }
+        .into()
+    }
+
+    fn lost(&self, error: &hyper::Error) -> Failure {
+        Problem::local(format!("the daemon went away while it was asked: {error}"))
+            .next("look at its log; the same command may be given again")
+            .into()
+    }
+}
+
+fn readable(file: &std::path::Path) -> bool {
+    std::fs::File::open(file).is_ok()
+}
+
+fn decode<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Failure> {
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|error| {
+            Problem::local(format!("the daemon's answer is not understood: {error}"))
+                .next("daemon and command are of different versions? restart the daemon")
+                .into()
+        });
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => Err(problem.into()),
+        Err(_) => Err(Problem::new(
+            Fault::Local,
+            format!("the daemon answered {status}: {}", String::from_utf8_lossy(body)),
+        )
+        .into()),
+    }
+}
+
+/// One segment of a path, so that a name may hold anything.
+pub fn segment(name: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~@".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_fits_into_a_path() {
+        assert_eq!(segment("a b/ü?"), "a%20b%2F%C3%BC%3F");
+        assert_eq!(segment("terry@contoso.edu"), "terry@contoso.edu");
+    }
+
+    #[test]
+    fn the_daemons_problem_decides_the_exit_code() {
+        let body = br#"{"error":"x","fault":"throttled","next":"wait"}"#;
+        let failure = decode::<()>(StatusCode::SERVICE_UNAVAILABLE, body).unwrap_err();
+        assert_eq!(failure.exit_code(), 75);
+        let failure = decode::<()>(StatusCode::BAD_GATEWAY, b"<html>").unwrap_err();
+        assert_eq!(failure.exit_code(), 7);
+    }
+}

@@ -1,0 +1,283 @@
+//! `batch …`.
+
+use super::{done, mailbox, operator, status::line, watch};
+use crate::{
+    args::{Batch, Global},
+    client::{Daemon, segment},
+    failure::Failure,
+    output::{self, Format, Table, bytes, length, moment, number},
+};
+use hyper::Method;
+use mailferry_admin::{
+    problem::{Fault, Problem},
+    shape::{BatchDetail, Done, RemoveBatch},
+};
+use mailferry_sync::{
+    batch::{BatchStatus, Report, Start},
+    csv,
+};
+use std::{
+    io::{self, Read},
+    ops::ControlFlow,
+    path::Path,
+};
+
+mod progress;
+
+pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Failure> {
+    let daemon = Daemon::find(global)?;
+    match batch {
+        Batch::Add { name, endpoint, csv, auto_start } => {
+            let start = if auto_start { Start::AtOnce } else { Start::Later };
+            add(&daemon, &name, &endpoint, &csv, start, format).await
+        }
+        Batch::Start { name, wait } => {
+            let outcome = verb(&daemon, &name, "start").await?;
+            if !wait {
+                done(
+                    outcome,
+                    format,
+                    &format!("batch {name} is started"),
+                    &format!("batch {name} runs already"),
+                );
+                return Ok(());
+            }
+            progress::wait(&daemon, &name, format).await
+        }
+        Batch::Stop { name } => {
+            let outcome = verb(&daemon, &name, "stop").await?;
+            done(
+                outcome,
+                format,
+                &format!("batch {name} is stopping"),
+                &format!("batch {name} was stopped already"),
+            );
+            Ok(())
+        }
+        Batch::SyncNow { name } => {
+            let outcome = verb(&daemon, &name, "sync-now").await?;
+            done(
+                outcome,
+                format,
+                &format!("an incremental pass of batch {name} begins"),
+                &format!("batch {name} is at it already"),
+            );
+            Ok(())
+        }
+        Batch::Status { name: None, watch } => all(&daemon, watch.then_some(()), format).await,
+        Batch::Status { name: Some(name), watch: true } => progress::watch(&daemon, &name, format).await,
+        Batch::Status { name: Some(name), watch: false } => {
+            let found: BatchDetail = daemon.read(&path(&name, "")).await?;
+            match format {
+                Format::Json => output::json(&found),
+                Format::Human => output::say(&detail(&found)),
+            }
+            Ok(())
+        }
+        Batch::Report { name } => {
+            let report: Report = daemon.read(&path(&name, "/report")).await?;
+            show_report(&report, format);
+            Ok(())
+        }
+        Batch::Remove { name, force: _, reason } => {
+            let body = RemoveBatch { force_reason: reason, by: operator() };
+            let report: Report = daemon.write(Method::POST, &path(&name, "/remove"), &body).await?;
+            match format {
+                Format::Json => output::json(&report),
+                Format::Human => output::say(&format!(
+                    "batch {name} is removed; mailferry batch report {name} still shows its account\n"
+                )),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn path(name: &str, verb: &str) -> String {
+    format!("/v1/batches/{}{verb}", segment(name))
+}
+
+async fn verb(daemon: &Daemon, name: &str, verb: &str) -> Result<Done, Failure> {
+    daemon.write(Method::POST, &path(name, &format!("/{verb}")), &serde_json::json!({})).await
+}
+
+async fn add(
+    daemon: &Daemon,
+    name: &str,
+    endpoint: &str,
+    file: &Path,
+    start: Start,
+    format: Format,
+) -> Result<(), Failure> {
+    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let csv = read_csv(file).map_err(|error| Problem::usage(format!("{shown}: {error}")))?;
+    let start = match start {
+        Start::AtOnce => "at-once",
+        Start::Later => "later",
+    };
+    let path = path(name, &format!("?endpoint={}&start={start}", segment(endpoint)));
+    let status: BatchStatus = daemon
+        .send(Method::POST, &path, csv.into(), "text/csv")
+        .await
+        .map_err(|failure| in_file(failure, &shown))?;
+    match format {
+        Format::Json => output::json(&status),
+        Format::Human => {
+            output::say(&format!(
+                "batch {name} has {} mailboxes and is {}\n",
+                number(status.mailboxes.into()),
+                status.state
+            ));
+            if status.state == "Created" {
+                output::say(&format!(
+                    "next: mailferry batch plan {name}, then mailferry batch start {name}\n"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One byte more than is allowed, at most: that is enough for the message.
+fn read_csv(file: &Path) -> io::Result<Vec<u8>> {
+    let limit = csv::MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// The daemon saw bytes only; here we know from where. `details` tells problems of the file from others.
+fn in_file(failure: Failure, shown: &str) -> Failure {
+    match failure {
+        Failure::Problem(mut problem) if problem.fault == Fault::Usage && problem.details.is_some() => {
+            problem.error = format!("{shown}: {}", problem.error);
+            Failure::Problem(problem)
+        }
+        other => other,
+    }
+}
+
+async fn all(daemon: &Daemon, watch: Option<()>, format: Format) -> Result<(), Failure> {
+    if watch.is_some() {
+        return watch::run(async || {
+            let batches: Vec<BatchStatus> = daemon.read("/v1/batches").await?;
+            let text = match format {
+                Format::Json => line(&batches),
+                Format::Human => table(&batches).text(),
+            };
+            Ok((text, ControlFlow::Continue(())))
+        })
+        .await;
+    }
+    let batches: Vec<BatchStatus> = daemon.read("/v1/batches").await?;
+    match format {
+        Format::Json => output::json(&batches),
+        Format::Human => output::say(&table(&batches).text()),
+    }
+    Ok(())
+}
+
+/// Batches, one a row.
+pub fn table(batches: &[BatchStatus]) -> Table {
+    let mut table = Table::new(&[
+        "BATCH",
+        "ENDPOINT",
+        "STATE",
+        ">MAILBOXES",
+        ">DONE",
+        ">TOTAL",
+        ">PENDING",
+        ">SKIPPED",
+        ">RATE",
+        ">LEFT",
+        "LAST SYNCED",
+    ]);
+    for one in batches {
+        let tally = &one.tally;
+        table.row([
+            one.name.clone(),
+            one.endpoint.clone(),
+            state(one),
+            number(one.mailboxes.into()),
+            number(tally.messages_done),
+            number(tally.messages_total),
+            number(tally.pending),
+            number(tally.skipped),
+            rate(one),
+            one.rate.seconds_left.map_or_else(|| "-".into(), length),
+            moment(one.last_synced),
+        ]);
+    }
+    table
+}
+
+fn state(one: &BatchStatus) -> String {
+    match one.throttled_until {
+        Some(until) if one.throttled > 0 => {
+            format!("{}, {} throttled until {}", one.state, one.throttled, moment(Some(until)))
+        }
+        _ => one.state.clone(),
+    }
+}
+
+fn rate(one: &BatchStatus) -> String {
+    if one.rate.bytes_per_second < 1.0 {
+        return "-".into();
+    }
+    format!("{}/s", bytes(one.rate.bytes_per_second as u64))
+}
+
+fn detail(found: &BatchDetail) -> String {
+    let mut text = table(std::slice::from_ref(&found.status)).text();
+    text.push('\n');
+    text.push_str(&mailbox::table(&found.mailboxes).text());
+    text.push_str(&format!("\n{}\n", output_lines(&found.gate.to_string())));
+    text
+}
+
+/// Our own text of several lines, strangers' control characters taken out of each.
+fn output_lines(text: &str) -> String {
+    text.lines().map(output::printable).collect::<Vec<_>>().join("\n")
+}
+
+fn show_report(report: &Report, format: Format) {
+    if format == Format::Json {
+        return output::json(report);
+    }
+    let mut text = format!("report of batch {} at {}\n\n", report.batch.name, moment(Some(report.at)));
+    if let Some(forced) = &report.forced {
+        text.push_str(&output::printable(&format!("removed by force by {}: {}", forced.by, forced.reason)));
+        text.push_str("\n\n");
+    }
+    text.push_str(&table(std::slice::from_ref(&report.batch)).text());
+    text.push('\n');
+    text.push_str(&mailbox::table(&report.mailboxes).text());
+    text.push_str(&format!("\n{}\n", output_lines(&report.gate.to_string())));
+    output::say(&text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_of_the_file_name_it_and_others_do_not() {
+        let mut problem = Problem::usage("the CSV file has 1 problem(s):\n  row 2: is empty");
+        problem.details = Some(serde_json::json!([]));
+        let Failure::Problem(named) = in_file(problem.into(), "a.csv") else { panic!("not a problem") };
+        assert!(named.error.starts_with("a.csv: the CSV file has 1 problem"), "{}", named.error);
+        let Failure::Problem(other) = in_file(Problem::missing("endpoint \"E\"").into(), "a.csv") else {
+            panic!()
+        };
+        assert_eq!(other.error, "there is no endpoint \"E\"");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_says_so() {
+        assert_eq!(read_csv(Path::new("/nonexistent.csv")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,123 @@
+//! `dns …`.
+
+use super::{status::line, watch};
+use crate::{
+    args::{Dns, Global, Watch},
+    client::Daemon,
+    config::{self, Config},
+    failure::Failure,
+    output::{self, Format, Table, length, moment},
+};
+use mailferry_admin::{problem::Problem, shape::DomainStatus};
+use mailferry_dnscheck::{Checker, Observation};
+use std::ops::ControlFlow;
+
+pub async fn run(global: &Global, dns: Dns, format: Format) -> Result<(), Failure> {
+    match dns {
+        Dns::Check { domain } => check(global, &domain, format).await,
+        Dns::Status(Watch { watch }) => status(global, watch.then_some(()), format).await,
+    }
+}
+
+/// Asks by itself, so it works before there is a daemon; nothing is recorded.
+async fn check(global: &Global, domains: &[String], format: Format) -> Result<(), Failure> {
+    for domain in domains {
+        if !plausible(domain) {
+            return Err(Problem::usage(format!("{domain:?} is not a domain"))
+                .next("such as contoso.edu")
+                .into());
+        }
+    }
+    let file = crate::config_file(global);
+    let config = if global.config.is_some() || file.exists() {
+        let config = Config::load(&file)?;
+        config.dns
+    } else {
+        config::Dns::default()
+    };
+    let checker = Checker::new(config.checker());
+    let observations: Vec<Observation> = checker.check_all(domains, &config.old).await;
+    match format {
+        Format::Json => output::json(&observations),
+        Format::Human => {
+            for observation in &observations {
+                for line in observation.lines() {
+                    output::say(&format!("{}\n", output::printable(&line)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plausible(domain: &str) -> bool {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    !domain.is_empty()
+        && domain.len() <= 253
+        && domain.split('.').all(|label| (1..=63).contains(&label.len()))
+        && !domain.chars().any(|c| c.is_whitespace() || c.is_control() || "@/:".contains(c))
+}
+
+async fn status(global: &Global, watch: Option<()>, format: Format) -> Result<(), Failure> {
+    let daemon = Daemon::find(global)?;
+    if watch.is_some() {
+        return watch::run(async || {
+            let domains: Vec<DomainStatus> = daemon.read("/v1/dns").await?;
+            let text = match format {
+                Format::Json => line(&domains),
+                Format::Human => table(&domains).text(),
+            };
+            Ok((text, ControlFlow::Continue(())))
+        })
+        .await;
+    }
+    let domains: Vec<DomainStatus> = daemon.read("/v1/dns").await?;
+    match format {
+        Format::Json => output::json(&domains),
+        Format::Human => {
+            output::say(&table(&domains).text());
+            for domain in &domains {
+                output::say(&format!("\n{}: {}\n", domain.domain, output::printable(&domain.reason)));
+                let lines = domain.observation.as_ref().map(Observation::lines).unwrap_or_default();
+                for line in lines.iter().skip(1) {
+                    output::say(&format!("{}\n", output::printable(line)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Domains, one a row.
+pub fn table(domains: &[DomainStatus]) -> Table {
+    let mut table = Table::new(&["DOMAIN", "VERDICT", "OBSERVED", "SINCE", "LEFT", "CONFIRMED"]);
+    for one in domains {
+        table.row([
+            one.domain.clone(),
+            one.verdict.clone().unwrap_or_else(|| "not looked at yet".into()),
+            moment(one.observed),
+            moment(one.since),
+            match (one.confirmed, one.remaining_seconds) {
+                (Some(_), _) | (None, None) => "-".into(),
+                (None, Some(seconds)) => length(seconds.max(0).unsigned_abs()),
+            },
+            moment(one.confirmed),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names_with_blanks_are_no_domains() {
+        for good in ["contoso.edu", "contoso.edu.", "a-b.example", "münchen.example"] {
+            assert!(plausible(good), "{good}");
+        }
+        for bad in ["", "a@contoso.edu", "https://contoso.edu", "a b", "a..b", "."] {
+            assert!(!plausible(bad), "{bad}");
+        }
+    }
+}

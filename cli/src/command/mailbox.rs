@@ -1,0 +1,214 @@
+//! `mailbox …`.
+
+use super::{done, operator};
+use crate::{
+    args::{Global, Mailbox},
+    client::{Daemon, segment},
+    failure::Failure,
+    output::{self, Format, Table, bytes, moment, number},
+};
+use hyper::Method;
+use mailferry_admin::shape::{DeclareMoved, Done};
+use mailferry_sync::batch::{MailboxDetail, MailboxStatus};
+
+pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<(), Failure> {
+    let daemon = Daemon::find(global)?;
+    match mailbox {
+        Mailbox::List { batch } => list(&daemon, batch.as_deref(), format).await,
+        Mailbox::Show { address, skipped } => show(&daemon, &address, skipped.then_some(()), format).await,
+        Mailbox::DeclareMoved { address, reason } => {
+            declare_moved(&daemon, &address, reason.as_deref(), format).await
+        }
+        Mailbox::Retry { address } => {
+            let path = format!("/v1/mailboxes/{}/retry", segment(&address));
+            let outcome: Done = daemon.write(Method::POST, &path, &serde_json::json!({})).await?;
+            done(
+                outcome,
+                format,
+                &format!("{address} is tried again"),
+                &format!("{address} needs no new try"),
+            );
+            Ok(())
+        }
+    }
+}
+
+async fn list(daemon: &Daemon, batch: Option<&str>, format: Format) -> Result<(), Failure> {
+    let path = match batch {
+        Some(batch) => format!("/v1/mailboxes?batch={}", segment(batch)),
+        None => "/v1/mailboxes".into(),
+    };
+    let mailboxes: Vec<MailboxStatus> = daemon.read(&path).await?;
+    match format {
+        Format::Json => output::json(&mailboxes),
+        Format::Human => output::say(&table(&mailboxes).text()),
+    }
+    Ok(())
+}
+
+/// Mailboxes, one a row.
+pub fn table(mailboxes: &[MailboxStatus]) -> Table {
+    let mut table = Table::new(&[
+        "MAILBOX",
+        "BATCH",
+        "STATE",
+        "ROUTE",
+        ">DONE",
+        ">TOTAL",
+        ">PENDING",
+        ">SKIPPED",
+        "LAST SYNCED",
+        "DETAIL",
+    ]);
+    for one in mailboxes {
+        let tally = &one.tally;
+        table.row([
+            one.address.clone(),
+            one.batch.clone(),
+            one.state.clone(),
+            if one.declared_moved.is_some() { format!("{} (moved)", one.route) } else { one.route.clone() },
+            number(tally.messages_done),
+            number(tally.messages_total),
+            number(tally.pending),
+            number(tally.skipped),
+            moment(one.last_synced),
+            detail(one),
+        ]);
+    }
+    table
+}
+
+fn detail(one: &MailboxStatus) -> String {
+    let mut parts = Vec::new();
+    if let Some(until) = one.throttled_until {
+        parts.push(format!("throttled until {}", moment(Some(until))));
+    }
+    parts.extend(one.detail.clone());
+    if let Some(at) = one.retry_at {
+        parts.push(format!("tried again at {}", moment(Some(at))));
+    }
+    parts.join("; ")
+}
+
+async fn show(daemon: &Daemon, address: &str, skipped: Option<()>, format: Format) -> Result<(), Failure> {
+    let query = if skipped.is_some() { "?skipped=1" } else { "" };
+    let found: MailboxDetail = daemon.read(&format!("/v1/mailboxes/{}{query}", segment(address))).await?;
+    match format {
+        Format::Json => output::json(&found),
+        Format::Human => {
+            output::say(&human(&found, skipped));
+        }
+    }
+    Ok(())
+}
+
+fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
+    let status = &found.status;
+    let tally = &status.tally;
+    let mut text = format!(
+        "mailbox      {}\nbatch        {}\nlogin        {}\nstate        {}\nroute        {}\n",
+        output::printable(&status.address),
+        status.batch,
+        output::printable(&status.user_name),
+        status.state,
+        status.route,
+    );
+    if let Some(at) = status.declared_moved {
+        let by = output::printable(status.declared_by.as_deref().unwrap_or("-"));
+        text.push_str(&format!("moved        declared {} by {by}\n", moment(Some(at))));
+    }
+    text.push_str(&format!("last synced  {}\n", moment(status.last_synced)));
+    let detail = detail(status);
+    if !detail.is_empty() {
+        text.push_str(&format!("detail       {}\n", output::printable(&detail)));
+    }
+    text.push_str(&format!(
+        "messages     {} of {} mirrored ({} of {}), {} pending, {} skipped, {} gone\n\n",
+        number(tally.messages_done),
+        number(tally.messages_total),
+        bytes(tally.bytes_done),
+        bytes(tally.bytes_total),
+        number(tally.pending),
+        number(tally.skipped),
+        number(tally.gone),
+    ));
+    let mut table =
+        Table::new(&["FOLDER", "ON OFFICE 365", ">DONE", ">TOTAL", ">PENDING", ">SKIPPED", ">GONE", "NOTE"]);
+    for folder in &found.folders {
+        let mut note = Vec::new();
+        if folder.gone {
+            note.push("gone from the source".to_owned());
+        }
+        if folder.held_deletions > 0 {
+            note.push(format!(
+                "{} deletions wait: mailbox allow-deletions",
+                number(folder.held_deletions.into())
+            ));
+        }
+        table.row([
+            folder.source.clone(),
+            folder.target.clone(),
+            number(folder.tally.messages_done),
+            number(folder.tally.messages_total),
+            number(folder.tally.pending),
+            number(folder.tally.skipped),
+            number(folder.tally.gone),
+            note.join("; "),
+        ]);
+    }
+    text.push_str(&table.text());
+    if skipped.is_some() {
+        text.push('\n');
+        let mut table = Table::new(&["FOLDER", ">UID", ">SIZE", "DATE", "SENDER", "SUBJECT", "REASON"]);
+        for one in &found.skipped {
+            table.row([
+                one.folder.clone(),
+                one.uid.to_string(),
+                bytes(one.size),
+                one.date.clone(),
+                one.sender.clone(),
+                one.subject.clone(),
+                one.reason.clone(),
+            ]);
+        }
+        if table.len() == 0 {
+            text.push_str("nothing was skipped\n");
+        } else {
+            text.push_str(&table.text());
+        }
+    } else if tally.skipped > 0 {
+        text.push_str(&format!(
+            "\nmailferry mailbox show {} --skipped lists what was skipped and why\n",
+            status.address
+        ));
+    }
+    text
+}
+
+async fn declare_moved(
+    daemon: &Daemon,
+    addresses: &[String],
+    reason: Option<&str>,
+    format: Format,
+) -> Result<(), Failure> {
+    let by = match reason {
+        Some(reason) => format!("{}: {reason}", operator()),
+        None => operator(),
+    };
+    for address in addresses {
+        let path = format!("/v1/mailboxes/{}/declare-moved", segment(address));
+        let outcome: Done = daemon.write(Method::POST, &path, &DeclareMoved { by: by.clone() }).await?;
+        match format {
+            Format::Json => {
+                output::json_line(&serde_json::json!({ "address": address, "outcome": outcome.outcome }))
+            }
+            Format::Human => done(
+                outcome,
+                format,
+                &format!("{address} is declared moved to Office 365"),
+                &format!("{address} was declared moved already"),
+            ),
+        }
+    }
+    Ok(())
+}

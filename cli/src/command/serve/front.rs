@@ -1,0 +1,246 @@
+//! The proxy's keeper: opens it when its endpoint is there, again when the endpoint changes, and shows it.
+
+use crate::config::{self, ListenSecurity};
+use mailferry_admin::shape::{Front, Metric, MetricKind, Session};
+use mailferry_imap::net::{Security, Server, TlsClient, Trust};
+use mailferry_ledger::{Endpoint, Ledger};
+use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits};
+use mailferry_spool::Spool;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// How often the endpoint's record is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long an attempt to open that failed is rested.
+const REST: Duration = Duration::from_secs(10);
+
+/// The proxy's place in the daemon. Clones share it.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Option<config::Proxy>,
+    ledger: Ledger,
+    spool: Spool,
+    state: Mutex<State>,
+}
+
+enum State {
+    Off,
+    Waiting,
+    Failed(String),
+    Open(Box<Endpoint>, Proxy),
+}
+
+impl Keeper {
+    /// Nothing listens yet.
+    pub fn new(config: Option<config::Proxy>, ledger: Ledger, spool: Spool) -> Self {
+        let state = if config.is_some() { State::Waiting } else { State::Off };
+        Self { inner: Arc::new(Inner { config, ledger, spool, state: Mutex::new(state) }) }
+    }
+
+    /// Opens the proxy if it can be opened at this moment. The error is for the operator.
+    pub fn open(&self) -> Result<(), String> {
+        let Some(config) = &self.inner.config else { return Ok(()) };
+        let Some(endpoint) = self.endpoint(config)? else { return Ok(()) };
+        let proxy = self.proxy(config, &endpoint)?;
+        let addresses: Vec<String> = proxy.addresses().iter().map(ToString::to_string).collect();
+        info!(listen = addresses.join(", "), endpoint = endpoint.name, "Proxy opened.");
+        *self.state() = State::Open(Box::new(endpoint), proxy);
+        Ok(())
+    }
+
+    /// Keeps the proxy open until told to stop, then lets its sessions come to rest.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let Some(config) = &self.inner.config else { return shutdown.cancelled().await };
+        if matches!(*self.state(), State::Waiting) {
+            warn!(endpoint = config.endpoint, "The proxy waits for its endpoint: mailferry endpoint add.");
+        }
+        while !shutdown.is_cancelled() {
+            let open = match &*self.state() {
+                State::Open(endpoint, proxy) => Some((endpoint.clone(), proxy.clone())),
+                State::Off | State::Waiting | State::Failed(_) => None,
+            };
+            match open {
+                Some((endpoint, proxy)) => self.serve(config, &endpoint, &proxy, &shutdown).await,
+                None => self.try_open(&shutdown).await,
+            }
+        }
+    }
+
+    async fn try_open(&self, shutdown: &CancellationToken) {
+        let rest = match self.open() {
+            Ok(()) => LOOK,
+            Err(why) => {
+                error!(error = why, "The proxy cannot be opened.");
+                *self.state() = State::Failed(why);
+                REST
+            }
+        };
+        if !matches!(*self.state(), State::Open(..)) {
+            let _ = tokio::time::timeout(rest, shutdown.cancelled()).await;
+        }
+    }
+
+    /// Serves clients until told to stop, or until the endpoint is another.
+    async fn serve(
+        &self,
+        config: &config::Proxy,
+        endpoint: &Endpoint,
+        proxy: &Proxy,
+        shutdown: &CancellationToken,
+    ) {
+        let stop = shutdown.child_token();
+        let running = proxy.run(stop.clone());
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                () = &mut running => break,
+                () = tokio::time::sleep(LOOK), if !stop.is_cancelled() => {
+                    let same = match self.endpoint(config) {
+                        Ok(Some(now)) => (&now.server, now.port, now.security, &now.trust)
+                            == (&endpoint.server, endpoint.port, endpoint.security, &endpoint.trust),
+                        Ok(None) => false,
+                        // What cannot be read at the moment is no reason to cut anybody.
+                        Err(_) => true,
+                    };
+                    if !same {
+                        warn!("The proxy's endpoint was changed: its sessions end and begin anew.");
+                        stop.cancel();
+                    }
+                }
+            }
+        }
+        *self.state() = State::Waiting;
+    }
+
+    /// Takes the certificate files in again.
+    pub fn reload_certificates(&self) -> Result<(), String> {
+        match &*self.state() {
+            State::Open(_, proxy) => proxy.reload_certificates().map_err(|error| error.to_string()),
+            State::Off | State::Waiting | State::Failed(_) => Ok(()),
+        }
+    }
+
+    /// What the admin side shows.
+    pub fn front(&self) -> Front {
+        let name = self.inner.config.as_ref().map(|config| config.endpoint.clone()).unwrap_or_default();
+        let proxy = match &*self.state() {
+            State::Off => return Front::Off,
+            State::Waiting => return Front::Waiting { endpoint: name },
+            State::Failed(error) => return Front::Failed { error: error.clone() },
+            State::Open(_, proxy) => proxy.clone(),
+        };
+        let address = |id| self.inner.ledger.mailbox(id).ok().flatten().map(|mailbox| mailbox.address);
+        let sessions = proxy
+            .sessions()
+            .into_iter()
+            .map(|session| Session {
+                conn: session.id,
+                client: session.peer,
+                login: session.login,
+                mailbox: session.mailbox.and_then(address),
+                seconds: session.age.as_secs(),
+                bytes_in: session.bytes_up,
+                bytes_out: session.bytes_down,
+                mirrored: session.mirrored,
+                blind: session.blind.map(|why| format!("{why:?}").to_lowercase()),
+            })
+            .collect();
+        Front::Open { endpoint: name, listen: proxy.addresses(), sessions }
+    }
+
+    /// The proxy's counters.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let State::Open(_, proxy) = &*self.state() else { return Vec::new() };
+        let counters = proxy.counters();
+        [
+            ("proxy_connections_total", "Connections taken.", counters.connections),
+            ("proxy_turned_away_total", "Connections turned away by a limit.", counters.turned_away),
+            (
+                "proxy_failed_handshakes_total",
+                "TLS handshakes with clients that failed.",
+                counters.failed_handshakes,
+            ),
+            ("proxy_source_unreachable_total", "Connections without a source.", counters.source_unreachable),
+            ("proxy_logins_total", "Logins that the source accepted.", counters.logins),
+            ("proxy_refused_logins_total", "Logins that the source refused.", counters.refused_logins),
+            ("proxy_bytes_in_total", "Bytes from clients.", counters.bytes_up),
+            ("proxy_bytes_out_total", "Bytes to clients.", counters.bytes_down),
+            ("proxy_mirrored_total", "Bodies that taps put into the spool.", counters.mirrored),
+            ("proxy_blind_total", "Taps that went blind.", counters.blind),
+        ]
+        .map(|(name, help, value)| Metric {
+            name,
+            help,
+            kind: MetricKind::Counter,
+            labels: Vec::new(),
+            value: value as f64,
+        })
+        .into()
+    }
+
+    fn endpoint(&self, config: &config::Proxy) -> Result<Option<Endpoint>, String> {
+        self.inner.ledger.endpoint(&config.endpoint).map_err(|error| error.to_string())
+    }
+
+    fn proxy(&self, config: &config::Proxy, endpoint: &Endpoint) -> Result<Proxy, String> {
+        let source = source(endpoint);
+        let tls = TlsClient::new(&source.trust).map_err(|error| error.to_string())?;
+        let config = ProxyConfig {
+            listen: config
+                .listen
+                .iter()
+                .map(|listen| Listen { address: listen.address, security: security(listen.security) })
+                .collect(),
+            certificates: config
+                .certificates
+                .iter()
+                .map(|pair| CertificateFiles {
+                    certificate_file: pair.certificate_file.clone(),
+                    private_key_file: pair.private_key_file.clone(),
+                })
+                .collect(),
+            source,
+            tls,
+            limits: ProxyLimits::default(),
+        };
+        Proxy::new(config, self.inner.ledger.clone(), self.inner.spool.clone())
+            .map_err(|error| error.to_string())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn source(endpoint: &Endpoint) -> Server {
+    Server {
+        host: endpoint.server.clone(),
+        port: endpoint.port,
+        security: match endpoint.security {
+            mailferry_ledger::Security::None => Security::None,
+            mailferry_ledger::Security::Ssl => Security::Ssl,
+            mailferry_ledger::Security::Tls => Security::Tls,
+        },
+        trust: match &endpoint.trust {
+            mailferry_ledger::Trust::System => Trust::System,
+            mailferry_ledger::Trust::CaFile(file) => Trust::CaFile(file.clone()),
+            mailferry_ledger::Trust::Off => Trust::Off,
+        },
+    }
+}
+
+fn security(security: ListenSecurity) -> Security {
+    match security {
+        ListenSecurity::None => Security::None,
+        ListenSecurity::Ssl => Security::Ssl,
+        ListenSecurity::Tls => Security::Tls,
+    }
+}
