@@ -1,5 +1,9 @@
 //! What a server says, as far as we act on it (RFC 3501 section 7). Tolerant; what is unknown stays raw.
 
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -232,8 +236,20 @@ pub struct Namespace {
     pub delimiter: Option<u8>,
 }
 
-/// Reads one framed response.
+/// Reads one framed response. Never fails: what does not read as it should is [`Response::Other`], and a FETCH whose
+/// end does not read tells what stood before it.
 pub fn parse(parts: &[Part]) -> Response {
-    let _ = parts;
-    todo!()
+    read::response(parts)
+}
+
+/// Of a FETCH response that has come as far as its last part, a streamed literal: what it told so far, and the
+/// name of the item that the literal belongs to.
+pub fn fetch_so_far(parts: &[Part]) -> Option<(Fetched, String)> {
+    read::fetch_so_far(parts)
+}
+
+/// Whether a FETCH item is a whole message: `BODY[]`, `BODY[]<0>`, `RFC822`, `BINARY[]`.
+pub fn is_whole_message(item: &str) -> bool {
+    let item = item.split('<').next().unwrap_or_default();
+    ["BODY[]", "RFC822", "BINARY[]"].iter().any(|whole| whole.eq_ignore_ascii_case(item))
 }

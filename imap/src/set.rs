@@ -30,12 +30,22 @@ impl UidSet {
 
     /// From the wire: `1:3,7,12:9`. `None` for anything else, `*` and the empty text among it.
     pub fn parse(wire: &[u8]) -> Option<Self> {
+        let ranges: Option<Vec<_>> = wire_ranges(wire).collect();
+        Some(Self::from_ranges(ranges?))
+    }
+
+    /// From numbers in any order; zeroes are left out.
+    pub fn from_numbers(numbers: impl IntoIterator<Item = u32>) -> Self {
+        Self::from_ranges(numbers.into_iter().filter(|n| *n != 0).map(|n| (n, n)).collect())
+    }
+
+    /// Sorted first: a peer's descending numbers must not cost their square.
+    fn from_ranges(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.iter_mut().for_each(|(first, last)| (*first, *last) = (*first.min(last), *first.max(last)));
+        ranges.sort_unstable();
         let mut set = Self::new();
-        for range in wire_ranges(wire) {
-            let (first, last) = range?;
-            set.insert_numbers(first.min(last), first.max(last));
-        }
-        Some(set)
+        ranges.into_iter().for_each(|(first, last)| set.insert_numbers(first, last));
+        set
     }
 
     /// Takes one UID in.
@@ -218,7 +228,8 @@ fn uid_number(digits: &[u8]) -> Option<u32> {
 
 impl Extend<Uid> for UidSet {
     fn extend<I: IntoIterator<Item = Uid>>(&mut self, uids: I) {
-        uids.into_iter().for_each(|uid| self.insert(uid));
+        let more = Self::from_numbers(uids.into_iter().map(Uid::value));
+        *self = if self.is_empty() { more } else { self.union(&more) };
     }
 }
 
