@@ -401,7 +401,7 @@ mod tests {
             (&format!("{GOOD}[dns]\nwait = \"72\"\n"), "m.toml:5:8: \"72\" is not a length of time"),
             (
                 &format!("{GOOD}[dns]\nresolvers = [\"one.one.one.one\"]\n"),
-                "m.toml:5:14: \"one.one.one.one\" is not an address",
+                "m.toml:5:13: \"one.one.one.one\" is not an address",
             ),
             (
                 &format!(

@@ -66,12 +66,12 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_path() {
-        let text = "a = 1\n[proxy]\nlisten = [\n  { address = \"x\" },\n  { é = 1, address = \"y\" },\n]\n";
+        let text = "a = 1\n[proxy]\nlisten = [\n  { address = \"x\" },\n  { \"é\" = 1, address = \"y\" },\n]\n";
         let at = |path| Place::of_key(text, path).map(|place| (place.line, place.column));
         assert_eq!(at("a"), Some((1, 1)));
         assert_eq!(at("proxy"), Some((2, 2)));
         assert_eq!(at("proxy.listen[0].address"), Some((4, 5)));
-        assert_eq!(at("proxy.listen[1].address"), Some((5, 5)));
+        assert_eq!(at("proxy.listen[1].address"), Some((5, 14)));
         assert_eq!(at("proxy.listen[9].address"), Some((3, 1)));
         assert_eq!(at("proxy.missing"), Some((2, 2)));
         assert_eq!(at("missing"), None);
