@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use mailferry_imap::MailboxId;
 
 use crate::record::FolderId;
+use crate::store::StoreError;
 
 /// The ledger does not open.
 #[derive(Debug, thiserror::Error)]
@@ -105,4 +106,14 @@ pub enum ReadError {
         /// Why.
         what: String,
     },
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(what) => Self::Unavailable { what },
+            StoreError::Damaged(what) => Self::Damaged { what },
+            StoreError::Io(error) => Self::Damaged { what: error.to_string() },
+        }
+    }
 }

@@ -1,15 +1,29 @@
-//! The ledger itself: opening, reading, and the beginnings of changes.
+//! The ledger itself: opening and closing, its health, and the way of a change to the writer.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as signal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_imap::{FolderName, MailboxId, Uid, UidValidity};
+use mailferry_imap::MailboxId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::change::{Change, Op};
-use crate::error::{CommitError, OpenError, ReadError};
-use crate::message::{Counts, Intent, Message, Skipped};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
+use crate::commit::{Care, QUEUE, Request, Shared, Writer};
+use crate::disk::RealDisk;
+use crate::error::{CommitError, OpenError};
+use crate::open;
+use crate::record::FolderId;
+
+/// Bytes that must be free before anything is written. One durable write takes a few megabytes at the most.
+const RESERVE: u64 = 16 * 1024 * 1024;
+/// How long one durable write may take. A disk that needs longer is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the last owner waits for the writer to close the store.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// A ledger that opened.
 pub struct Opened {
@@ -43,8 +57,20 @@ pub enum Health {
 }
 
 /// The durable record. Clones are cheap and share everything; the folder is released when the last one is dropped.
+///
+/// A read may see a change moments before it is durable; should it not become so, it is not seen any more.
 #[derive(Clone)]
-pub struct Ledger {}
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// `None` once the ledger is being closed.
+    queue: Option<mpsc::Sender<Request>>,
+    /// Says (by its other end's drop) that the writer closed the store and released the folder.
+    closed: Mutex<signal::Receiver<()>>,
+}
 
 impl Ledger {
     /// Opens the ledger in `dir`, creating it where there is none. One process owns it at a time. Blocks: seconds for
@@ -53,8 +79,25 @@ impl Ledger {
     /// # Errors
     /// [`OpenError`]; damage is no error: the store is set aside and a new, marked one opens.
     pub fn open(dir: &Path) -> Result<Opened, OpenError> {
-        let _ = dir;
-        todo!()
+        Self::open_with(dir, Care { disk: Arc::new(RealDisk), reserve: RESERVE, patience: PATIENCE })
+    }
+
+    pub(crate) fn open_with(dir: &Path, care: Care) -> Result<Opened, OpenError> {
+        let found = open::open(dir, &care)?;
+        let shared = Arc::new(Shared::new(found.store, &found.numbers));
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            shared: shared.clone(),
+            queue,
+            numbers: found.numbers,
+            store_dir: found.store_dir,
+            care,
+            lock: found.lock,
+        };
+        let closed =
+            writer.start(sender.downgrade()).map_err(|error| OpenError::Io { dir: dir.to_owned(), error })?;
+        let inner = Inner { shared, queue: Some(sender), closed: Mutex::new(closed) };
+        Ok(Opened { ledger: Self { inner: Arc::new(inner) }, set_aside: found.set_aside })
     }
 
     /// Begins a change.
@@ -62,334 +105,62 @@ impl Ledger {
         Change { ledger: self.clone(), ops: Vec::new() }
     }
 
-    pub(crate) fn new_mailbox_id(&self) -> MailboxId {
-        todo!()
-    }
-
-    pub(crate) fn new_folder_id(&self) -> FolderId {
-        todo!()
-    }
-
-    pub(crate) async fn commit(&self, _ops: Vec<Op>) -> Result<(), CommitError> {
-        todo!()
-    }
-
     /// How the ledger is.
     pub fn health(&self) -> Health {
-        todo!()
+        self.inner.shared.health.borrow().clone()
     }
 
     /// Returns what happened once the ledger has failed for good; never before. `serve` stops with exit code 7 then.
     pub async fn failed(&self) -> String {
-        todo!()
+        let mut health = self.inner.shared.health.subscribe();
+        loop {
+            if let Health::Failed(what) = &*health.borrow_and_update() {
+                return what.clone();
+            }
+            // The sender lives in what we hold, so this does not fail.
+            if health.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
-    /// The mark left by damage, until [`Change::accept_rebuilt`].
-    ///
-    /// # Errors
-    /// [`ReadError`], as all reads.
-    pub fn rebuilt(&self) -> Result<Option<Rebuilt>, ReadError> {
-        todo!()
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 
-    /// One endpoint.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn endpoint(&self, _name: &str) -> Result<Option<Endpoint>, ReadError> {
-        todo!()
+    pub(crate) fn new_mailbox_id(&self) -> MailboxId {
+        MailboxId(self.inner.shared.next_mailbox.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// All endpoints by name.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, ReadError> {
-        todo!()
+    pub(crate) fn new_folder_id(&self) -> FolderId {
+        FolderId(self.inner.shared.next_folder.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// One batch.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn batch(&self, _name: &str) -> Result<Option<Batch>, ReadError> {
-        todo!()
-    }
-
-    /// All batches by name.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn batches(&self) -> Result<Vec<Batch>, ReadError> {
-        todo!()
-    }
-
-    /// One mailbox.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailbox(&self, _id: MailboxId) -> Result<Option<Mailbox>, ReadError> {
-        todo!()
-    }
-
-    /// The mailbox with this `EmailAddress`, without regard to case.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailbox_by_address(&self, _address: &str) -> Result<Option<Mailbox>, ReadError> {
-        todo!()
-    }
-
-    /// The mailbox whose user logs in by this name: by `ClientLogin` if the row has it, else by the user part of
-    /// `UserName`, else by `EmailAddress`, else by its local part; without regard to case. `None` where nobody or, at
-    /// the strongest of these, more than one matches.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailbox_by_login(&self, _login: &str) -> Result<Option<Mailbox>, ReadError> {
-        todo!()
-    }
-
-    /// The mailboxes of a batch, in the order of their numbers (that of the CSV file).
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailboxes(&self, _batch: &str) -> Result<Vec<Mailbox>, ReadError> {
-        todo!()
-    }
-
-    /// All mailboxes, in the order of their numbers.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn all_mailboxes(&self) -> Result<Vec<Mailbox>, ReadError> {
-        todo!()
-    }
-
-    /// One folder.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn folder(&self, _mailbox: MailboxId, _folder: FolderId) -> Result<Option<Folder>, ReadError> {
-        todo!()
-    }
-
-    /// A mailbox's folders, gone ones too, in the order of their numbers.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn folders(&self, _mailbox: MailboxId) -> Result<Vec<Folder>, ReadError> {
-        todo!()
-    }
-
-    /// The folder that has this name at the source now; never a `gone` one.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn folder_by_source(
-        &self,
-        _mailbox: MailboxId,
-        _name: &FolderName,
-    ) -> Result<Option<Folder>, ReadError> {
-        todo!()
-    }
-
-    /// One message.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn message(
-        &self,
-        _mailbox: MailboxId,
-        _folder: FolderId,
-        _uid: Uid,
-    ) -> Result<Option<Message>, ReadError> {
-        todo!()
-    }
-
-    /// A folder's messages by ascending UID, read page by page as they are asked for: memory does not grow with the
-    /// folder. Changes made meanwhile are seen where the scan has not yet been.
-    pub fn messages(&self, _mailbox: MailboxId, _folder: FolderId) -> Messages {
-        todo!()
-    }
-
-    /// As [`messages`](Self::messages), from this UID on.
-    pub fn messages_from(&self, _mailbox: MailboxId, _folder: FolderId, _first: Uid) -> Messages {
-        todo!()
-    }
-
-    /// The highest UID that a folder has a message for.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn last_uid(&self, _mailbox: MailboxId, _folder: FolderId) -> Result<Option<Uid>, ReadError> {
-        todo!()
-    }
-
-    /// One message's intent: while there is one, its fate is unknown.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn intent(
-        &self,
-        _mailbox: MailboxId,
-        _folder: FolderId,
-        _uid: Uid,
-    ) -> Result<Option<Intent>, ReadError> {
-        todo!()
-    }
-
-    /// A folder's intents by ascending UID.
-    pub fn intents(&self, _mailbox: MailboxId, _folder: FolderId) -> Intents {
-        todo!()
-    }
-
-    /// A mailbox's skipped messages by folder and UID, with what was noted about them; page by page.
-    pub fn skipped(&self, _mailbox: MailboxId) -> SkippedMessages {
-        todo!()
-    }
-
-    /// Messages and bytes of one folder.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn counts(&self, _mailbox: MailboxId, _folder: FolderId) -> Result<Counts, ReadError> {
-        todo!()
-    }
-
-    /// Messages and bytes of a whole mailbox; one look-up.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailbox_counts(&self, _mailbox: MailboxId) -> Result<Counts, ReadError> {
-        todo!()
-    }
-
-    /// Whether the ledger has this message as mirrored, skipped or gone, so that nobody needs its body. Quick; `false`
-    /// whenever that is not certain.
-    pub fn is_settled(
-        &self,
-        _mailbox: MailboxId,
-        _folder: &FolderName,
-        _validity: UidValidity,
-        _uid: Uid,
-    ) -> bool {
-        todo!()
-    }
-
-    /// A domain's observations from `since` on, oldest first.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn observations(&self, _domain: &str, _since: Timestamp) -> Result<Vec<Observation>, ReadError> {
-        todo!()
-    }
-
-    /// A domain's last observation.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn last_observation(&self, _domain: &str) -> Result<Option<Observation>, ReadError> {
-        todo!()
-    }
-
-    /// All notes, oldest first.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn notes(&self) -> Result<Vec<Note>, ReadError> {
-        todo!()
-    }
-
-    /// The account of a removed batch.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn report(&self, _batch: &str) -> Result<Option<String>, ReadError> {
-        todo!()
-    }
-
-    /// The names of the batches of which an account is kept.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn reports(&self) -> Result<Vec<String>, ReadError> {
-        todo!()
-    }
-
-    /// A fact kept by [`Change::put_fact`].
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn fact(&self, _name: &str) -> Result<Option<String>, ReadError> {
-        todo!()
-    }
-
-    /// The facts whose names begin with `prefix`, by name.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn facts(&self, _prefix: &str) -> Result<Vec<(String, String)>, ReadError> {
-        todo!()
-    }
-
-    /// Removes a batch with its mailboxes, folders, messages and passwords, and keeps `report` (JSON) in their place.
-    /// The first durable step sets the batch to `Removing`, stores the report and forgets the passwords; then the
-    /// records go in steps of bounded size, the batch's own last. Interrupted, it is simply called again (the report
-    /// that is kept is the last one given).
-    ///
-    /// # Errors
-    /// [`CommitError`]; what was removed so far stays removed.
-    pub async fn remove_batch(&self, _name: &str, _report: String) -> Result<(), CommitError> {
-        todo!()
-    }
-
-    /// Removes one mailbox with all that belongs to it, in steps of bounded size, its own record last.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub async fn remove_mailbox(&self, _mailbox: MailboxId) -> Result<(), CommitError> {
-        todo!()
-    }
-
-    /// Removes a folder with its messages, intents and counts, in steps of bounded size, its own record last.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub async fn forget_folder(&self, _mailbox: MailboxId, _folder: FolderId) -> Result<(), CommitError> {
-        todo!()
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<(), CommitError> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let Some(queue) = &self.inner.queue else { return Err(CommitError::Closed) };
+        let (done, answer) = oneshot::channel();
+        tokio::select! {
+            biased;
+            sent = queue.send(Request { ops, done }) => sent.map_err(|_| CommitError::Closed)?,
+            what = self.failed() => return Err(CommitError::Failed { what }),
+        }
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(CommitError::Closed)),
+            what = self.failed() => Err(CommitError::Failed { what }),
+        }
     }
 }
 
-/// A folder's messages in order: see [`Ledger::messages`].
-pub struct Messages {}
-
-impl Iterator for Messages {
-    type Item = Result<(Uid, Message), ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-
-/// A folder's intents in order: see [`Ledger::intents`].
-pub struct Intents {}
-
-impl Iterator for Intents {
-    type Item = Result<(Uid, Intent), ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-
-/// A mailbox's skipped messages in order: see [`Ledger::skipped`].
-pub struct SkippedMessages {}
-
-impl Iterator for SkippedMessages {
-    type Item = Result<Skipped, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue = None;
+        let hangs = matches!(&*self.shared.health.borrow(), Health::Failed(_));
+        let patience = if hangs { Duration::from_secs(1) } else { CLOSING };
+        // Either it is closed or it never will be; the writer tells in no other way.
+        let _ = self.closed.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
     }
 }

@@ -15,14 +15,24 @@
 //! What it must not know: IMAP connections, DNS, HTTP, when to copy what.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
-#![allow(clippy::todo)]
 
 mod change;
+mod codec;
+mod commit;
+mod disk;
 mod error;
+mod key;
 mod ledger;
+mod lock;
 mod login;
 pub mod message;
+mod open;
+mod plan;
+mod read;
 pub mod record;
+mod remove;
+mod scan;
+mod store;
 mod vault;
 
 pub use change::Change;
@@ -34,4 +44,5 @@ pub use record::{
     Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Note, Observation, Route, Security,
     SourceMark, Trust,
 };
+pub use scan::{Intents, Messages, SkippedMessages};
 pub use vault::{Sealed, Vault, VaultError};
