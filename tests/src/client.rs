@@ -70,7 +70,12 @@ impl Client {
     }
 
     /// Downloads bodies: UID -> sha256. `items` as in FETCH, `uids` as a set.
-    pub async fn fetch(&self, folder: &str, uids: &str, items: &str) -> anyhow::Result<BTreeMap<u32, String>> {
+    pub async fn fetch(
+        &self,
+        folder: &str,
+        uids: &str,
+        items: &str,
+    ) -> anyhow::Result<BTreeMap<u32, String>> {
         let job = self.job(json!({"do": "fetch", "folder": folder, "uids": uids, "items": items}));
         let answer = python::run(SCRIPT, &job).await?;
         Ok(serde_json::from_value(answer["bodies"].clone())?)
@@ -78,7 +83,8 @@ impl Client {
 
     /// Appends messages of `size` bytes.
     pub async fn append(&self, folder: &str, name: &str, count: u64, size: u64) -> anyhow::Result<Appended> {
-        let job = self.job(json!({"do": "append", "folder": folder, "name": name, "count": count, "size": size}));
+        let job =
+            self.job(json!({"do": "append", "folder": folder, "name": name, "count": count, "size": size}));
         Ok(serde_json::from_value(python::run(SCRIPT, &job).await?)?)
     }
 

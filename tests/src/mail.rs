@@ -191,13 +191,19 @@ impl Generator {
     }
 
     fn content(&mut self, index: u64, size: usize) -> Vec<u8> {
-        let mut text = format!("From: Terry Adams <terrya@contoso.edu>\r\nTo: ann.beebe@contoso.edu\r\nSubject: Message {index}\r\n");
+        let mut text = format!(
+            "From: Terry Adams <terrya@contoso.edu>\r\nTo: ann.beebe@contoso.edu\r\nSubject: Message {index}\r\n"
+        );
         match index % 50 {
             // None at all.
             7 => {}
             // One that several messages share.
-            at if at % 13 == 5 => text.push_str(&format!("Message-ID: <shared-{}@contoso.edu>\r\n", index % 7)),
-            _ => text.push_str(&format!("Message-ID: <{index}.{}@contoso.edu>\r\n", self.dice.below(u64::MAX))),
+            at if at % 13 == 5 => {
+                text.push_str(&format!("Message-ID: <shared-{}@contoso.edu>\r\n", index % 7))
+            }
+            _ => {
+                text.push_str(&format!("Message-ID: <{index}.{}@contoso.edu>\r\n", self.dice.below(u64::MAX)))
+            }
         }
         text.push_str("Date: Thu, 30 Feb 2017 25:61:00 +9999\r\nX-Empty:\r\n");
         if index % 101 == 100 {
@@ -324,7 +330,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_mailbox() {
-        let contents = |seed| Recipe::small(seed, 60).mailbox().map(|m| (m.content, m.date)).collect::<Vec<_>>();
+        let contents =
+            |seed| Recipe::small(seed, 60).mailbox().map(|m| (m.content, m.date)).collect::<Vec<_>>();
         assert_eq!(contents(5), contents(5));
         assert_ne!(contents(5), contents(6));
     }

@@ -91,16 +91,10 @@ fn keywords_of(folder: &Path) -> Vec<String> {
 }
 
 fn letters(flags: Flags) -> String {
-    [
-        (flags.draft, 'D'),
-        (flags.flagged, 'F'),
-        (flags.answered, 'R'),
-        (flags.seen, 'S'),
-        (flags.deleted, 'T'),
-    ]
-    .into_iter()
-    .filter_map(|(set, letter)| set.then_some(letter))
-    .collect()
+    [(flags.draft, 'D'), (flags.flagged, 'F'), (flags.answered, 'R'), (flags.seen, 'S'), (flags.deleted, 'T')]
+        .into_iter()
+        .filter_map(|(set, letter)| set.then_some(letter))
+        .collect()
 }
 
 fn bare_line_ends(content: &[u8]) -> usize {

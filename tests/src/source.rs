@@ -25,7 +25,12 @@ impl Dovecot {
         let dress = Dress {
             name: "source",
             storage: Storage::Maildir,
-            folders: vec![("Drafts", "\\Drafts"), ("Sent", "\\Sent"), ("Trash", "\\Trash"), ("Junk", "\\Junk")],
+            folders: vec![
+                ("Drafts", "\\Drafts"),
+                ("Sent", "\\Sent"),
+                ("Trash", "\\Trash"),
+                ("Junk", "\\Junk"),
+            ],
             more: "mail_plugins = zlib\nprotocol imap {\n  mail_plugins = zlib imap_zlib\n}\n".to_owned(),
             zone: "Asia/Kolkata",
         };
@@ -40,7 +45,11 @@ impl Dovecot {
     }
 
     /// Puts messages straight into the user's Maildir.
-    pub fn load(&self, user: &str, messages: impl Iterator<Item = crate::mail::Message>) -> anyhow::Result<Loaded> {
+    pub fn load(
+        &self,
+        user: &str,
+        messages: impl Iterator<Item = crate::mail::Message>,
+    ) -> anyhow::Result<Loaded> {
         maildir::load(&self.instance.home(user), self.instance.owner(), messages)
     }
 

@@ -1,8 +1,8 @@
 //! Office 365 as its clients meet it: a real Dovecot that accepts signed app tokens, behind a relay with Exchange
 //! Online's manners.
 
-use std::net::SocketAddr;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::certs::Leaf;
@@ -30,11 +30,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// Starts it below `dir`; tokens signed by `trusted` open any mailbox that exists.
-    pub async fn start(
-        dir: &Path,
-        leaf: &Leaf,
-        trusted: &Trusted,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path, leaf: &Leaf, trusted: &Trusted) -> anyhow::Result<Self> {
         let keys = dir.join("keys/default/RS256");
         std::fs::create_dir_all(&keys)?;
         std::fs::copy(&trusted.public_key_file, keys.join(&trusted.key_id))?;
@@ -61,7 +57,8 @@ impl Exchange {
             mailboxes = mailboxes.display(),
             oauth2 = oauth2.display(),
         );
-        let dress = Dress { name: "target", storage: Storage::Sdbox, folders: FOLDERS.to_vec(), more, zone: "UTC" };
+        let dress =
+            Dress { name: "target", storage: Storage::Sdbox, folders: FOLDERS.to_vec(), more, zone: "UTC" };
         let instance = Instance::start(dir, dress, leaf).await?;
         let relay = Relay::start(Setup {
             upstream: instance.imap,

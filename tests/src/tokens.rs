@@ -81,7 +81,16 @@ impl Endpoint {
         let (client_private, client_public) = rsa_pair(dir, "client")?;
         let certificate_file = dir.join("client.pem");
         openssl(&[
-            "req", "-x509", "-new", "-days", "30", "-subj", "/CN=mailferry", "-key", &text(&client_private), "-out",
+            "req",
+            "-x509",
+            "-new",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=mailferry",
+            "-key",
+            &text(&client_private),
+            "-out",
             &text(&certificate_file),
         ])?;
         let listener = TcpListener::bind(loopback(0)).await?;
@@ -254,13 +263,18 @@ impl Signer {
             return Err(refusal("invalid_scope", 70_011, "The provided value for scope is not valid."));
         }
         if field("client_id") != CLIENT_ID {
-            return Err(refusal("unauthorized_client", 700_016, "Application was not found in the directory."));
+            return Err(refusal(
+                "unauthorized_client",
+                700_016,
+                "Application was not found in the directory.",
+            ));
         }
         match (form.get("client_secret"), form.get("client_assertion")) {
             (Some(secret), None) if secret == CLIENT_SECRET => {}
             (Some(_), None) => return Err(refused(7_000_215, "Invalid client secret provided.")),
             (None, Some(assertion)) => {
-                if field("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+                if field("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+                {
                     return Err(refusal("invalid_request", 900_144, "client_assertion_type is wrong."));
                 }
                 self.verify(assertion)
@@ -369,7 +383,16 @@ fn unescaped(text: &str) -> String {
 
 fn rsa_pair(dir: &Path, stem: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let (private, public) = (dir.join(format!("{stem}-private.pem")), dir.join(format!("{stem}-public.pem")));
-    openssl(&["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &text(&private)])?;
+    openssl(&[
+        "genpkey",
+        "-quiet",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+        "-out",
+        &text(&private),
+    ])?;
     openssl(&["pkey", "-in", &text(&private), "-pubout", "-out", &text(&public)])?;
     Ok((private, public))
 }

@@ -9,10 +9,10 @@ use mailferry_tests::client::Client;
 use mailferry_tests::fault::{Dress, Fault, Relay, Rule, Setup, Way};
 use mailferry_tests::mail::{self, Recipe};
 use mailferry_tests::place::Place;
+use mailferry_tests::python;
 use mailferry_tests::source::Dovecot;
 use mailferry_tests::target::Exchange;
 use mailferry_tests::tokens::Endpoint;
-use mailferry_tests::python;
 use serde_json::json;
 
 struct Servers {
@@ -140,7 +140,10 @@ async fn the_target_speaks_as_exchange_and_takes_signed_app_tokens_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_counts_cuts_and_comes_back() {
     let servers = servers().await;
-    servers.source.load("terry.adams", (0..3).map(|n| mail::exact(&["INBOX"], 5000 + n, "x", 1_600_000_000))).unwrap();
+    servers
+        .source
+        .load("terry.adams", (0..3).map(|n| mail::exact(&["INBOX"], 5000 + n, "x", 1_600_000_000)))
+        .unwrap();
     let relay = Relay::start(Setup {
         upstream: servers.source.imaps(),
         upstream_tls: Some(servers.authority.client().unwrap()),

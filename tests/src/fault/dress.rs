@@ -11,8 +11,7 @@ pub enum Dress {
     Exchange,
 }
 
-const BEFORE_LOGIN: &str =
-    "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
+const BEFORE_LOGIN: &str = "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
 const AFTER_LOGIN: &str = "IMAP4 IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CLIENTACCESSRULES \
      CLIENTNETWORKPRESENCELOCATION BACKENDAUTHENTICATE CHILDREN IDLE NAMESPACE LITERAL+";
 const FLAGS: &str = "\\Seen \\Answered \\Flagged \\Deleted \\Draft $MDNSent";
@@ -107,7 +106,9 @@ pub fn answer(verb: &str, text: &str) -> String {
         "AUTHENTICATE" if text.starts_with("OK") => "OK AUTHENTICATE completed.".to_owned(),
         "AUTHENTICATE" => "NO AUTHENTICATE failed.".to_owned(),
         "SELECT" | "EXAMINE" => text.replace("[NOMODSEQ] ", ""),
-        "EXPUNGE" | "UID EXPUNGE" if text.starts_with("OK [HIGHESTMODSEQ") => "OK EXPUNGE completed.".to_owned(),
+        "EXPUNGE" | "UID EXPUNGE" if text.starts_with("OK [HIGHESTMODSEQ") => {
+            "OK EXPUNGE completed.".to_owned()
+        }
         "CREATE" if text.starts_with("NO [ALREADYEXISTS]") => "NO Mailbox already exists".to_owned(),
         _ => text.to_owned(),
     }
@@ -123,7 +124,10 @@ mod tests {
         assert!(refused("a UID STORE 1:3 +FLAGS.SILENT (\\Seen $Forwarded)\r\n", "UID STORE"));
         assert!(refused("a STORE 1 +FLAGS Work\r\n", "STORE"));
         assert!(!refused("a STORE 1 +FLAGS.SILENT \\Flagged\r\n", "STORE"));
-        assert!(!refused("a APPEND \"Sent Items\" (\\Seen) \" 1-Jul-2020 10:00:00 +0000\" {5}\r\n", "APPEND"));
+        assert!(!refused(
+            "a APPEND \"Sent Items\" (\\Seen) \" 1-Jul-2020 10:00:00 +0000\" {5}\r\n",
+            "APPEND"
+        ));
         assert!(!refused("a APPEND INBOX \" 1-Jul-2020 10:00:00 +0000\" {5}\r\n", "APPEND"));
         assert!(!refused("a APPEND \"Old (flags x)\" {5}\r\n", "APPEND"));
         assert!(refused("a APPEND INBOX (\\Seen Work) {5+}\r\n", "APPEND"));

@@ -181,7 +181,8 @@ async fn from_server(
             if ends == Ends::Here {
                 drop(output);
                 // The writer delivers what is queued; then the connection is over in both directions.
-                tokio::time::sleep(Duration::from_micros(shared.to_client_delay.load(Ordering::Relaxed))).await;
+                tokio::time::sleep(Duration::from_micros(shared.to_client_delay.load(Ordering::Relaxed)))
+                    .await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 anyhow::bail!("said BYE");
             }
