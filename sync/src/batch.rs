@@ -1,264 +1,533 @@
 //! Endpoints, batches and mailboxes: the verbs that an operator has.
 //!
 //! Every verb is idempotent: said twice it does no harm, and after a crash saying it again is the right next step.
+//! What is wanted of a batch is in the ledger before anything is done about it, so a start of the program goes on
+//! with whatever was under way ([`Batches::run`]).
 
+mod add;
+mod error;
+mod figures;
+mod remove;
+mod spec;
 mod status;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxState, Note, Vault};
+use mailferry_spool::Spool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+pub use error::BatchError;
+pub use remove::{Forced, Report};
+pub use spec::{
+    EndpointSpec, MAX_NAME, NewBatch, Outcome, Removal, ShowSkipped, Start, Verification,
+    default_incremental_syncs, default_migrations,
+};
 pub use status::{
-    BatchStatus, FolderStatus, MailboxDetail, MailboxStates, MailboxStatus, Rate, SkippedMessage, Straggler,
-    Tally,
+    BatchPlan, BatchStatus, BatchVerification, FolderStatus, MailboxDetail, MailboxProblem, MailboxStates,
+    MailboxStatus, Rate, SkippedMessage, Tally,
 };
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
+use crate::context::{DeletionCap, Limits, Patience, TargetAccess};
+use crate::csv::domain_of;
+use crate::error::PassError;
+use crate::fleet::{Crew, Fleet, Workers, is_started};
+use crate::gate::Gate;
+use crate::stragglers::{self, Straggler};
+use crate::watch::{DnsSettings, Watch};
 
-use crate::{csv, fault::Fault, gate::Gate};
+/// What the desk is made of.
+pub struct Setup {
+    /// The durable record.
+    pub ledger: Ledger,
+    /// What the taps saw.
+    pub spool: Spool,
+    /// Seals the passwords.
+    pub vault: Vault,
+    /// Office 365.
+    pub target: TargetAccess,
+    /// What goes and what stays. `memory_bytes` is that of all mailboxes together.
+    pub limits: Limits,
+    /// How many deletions one pass carries over.
+    pub deletions: DeletionCap,
+    /// How long is waited for what.
+    pub patience: Patience,
+    /// Time between incremental passes of a mailbox.
+    pub incremental_interval: Duration,
+    /// How DNS is watched.
+    pub dns: DnsSettings,
+    /// For how long no straggler may have come before a batch may be removed.
+    pub quiet: SignedDuration,
+}
 
 /// The operator's desk: everything that the CLI and the admin socket ask of batches. Clones share one state.
 #[derive(Clone)]
-pub struct Batches {}
-
-/// A source server by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EndpointSpec {
-    /// Its name.
-    pub name: String,
-    /// Host name.
-    pub server: String,
-    /// TCP port.
-    pub port: u16,
-    /// `none`, `ssl` or `tls`.
-    pub security: String,
-    /// PEM file to trust instead of the system's certificates.
-    #[serde(default)]
-    pub ca_file: Option<std::path::PathBuf>,
-    /// Whether certificates are verified.
-    #[serde(default)]
-    pub verification: Verification,
-    /// Mailboxes copied at once.
-    #[serde(default = "default_migrations")]
-    pub max_concurrent_migrations: u32,
-    /// Mailboxes in an incremental pass at once.
-    #[serde(default = "default_incremental_syncs")]
-    pub max_concurrent_incremental_syncs: u32,
+pub struct Batches {
+    desk: Arc<Desk>,
 }
 
-/// Whether an endpoint's certificate is verified.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verification {
-    /// As it should be.
-    #[default]
-    On,
-    /// The operator turned it off for this endpoint.
-    Off,
+struct Desk {
+    ledger: Ledger,
+    spool: Spool,
+    vault: Vault,
+    fleet: Fleet,
+    watch: Watch,
+    quiet: SignedDuration,
+    /// One verb that changes batches at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
-/// The guide's example for `MaxConcurrentMigrations`.
-pub fn default_migrations() -> u32 {
-    50
-}
+impl Batches {
+    /// A desk; nothing runs before [`run`](Self::run).
+    pub fn new(setup: Setup) -> Self {
+        let crew = Workers {
+            ledger: setup.ledger.clone(),
+            spool: setup.spool.clone(),
+            vault: setup.vault.clone(),
+            target: setup.target,
+            limits: setup.limits,
+            deletions: setup.deletions,
+            patience: setup.patience,
+            contexts: std::sync::Mutex::default(),
+        };
+        let Setup { ledger, spool, vault, incremental_interval, dns, quiet, .. } = setup;
+        Self::with_crew(ledger, spool, vault, Box::new(crew), incremental_interval, dns, quiet)
+    }
 
-/// The guide's example for `MaxConcurrentIncrementalSyncs`.
-pub fn default_incremental_syncs() -> u32 {
-    25
-}
+    fn with_crew(
+        ledger: Ledger,
+        spool: Spool,
+        vault: Vault,
+        crew: Box<dyn Crew>,
+        interval: Duration,
+        dns: DnsSettings,
+        quiet: SignedDuration,
+    ) -> Self {
+        let fleet = Fleet::new(ledger.clone(), spool.clone(), crew, interval);
+        let watch = Watch::new(ledger.clone(), dns);
+        let turn = tokio::sync::Mutex::default();
+        Self { desk: Arc::new(Desk { ledger, spool, vault, fleet, watch, quiet, turn }) }
+    }
 
-/// A batch to be added.
-#[derive(Debug, Clone)]
-pub struct NewBatch {
-    /// Its name, at most 64 characters.
-    pub name: String,
-    /// The endpoint to read from.
-    pub endpoint: String,
-    /// The CSV file's bytes.
-    pub csv: Vec<u8>,
-    /// Whether it starts at once.
-    pub start: Start,
-}
+    /// Goes on with whatever was under way, then runs workers and the DNS watch until told to stop; returns when the
+    /// last worker has ended.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        self.resume().await;
+        let measure = async {
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                second.tick().await;
+                self.desk.fleet.measure(Instant::now());
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.desk.watch.run(shutdown.clone()) => {}
+            () = measure => {}
+        }
+        self.desk.fleet.close().await;
+    }
 
-/// When a new batch starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// At once (`--auto-start`).
-    AtOnce,
-    /// When told.
-    Later,
-}
-
-/// What a verb did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// What was asked for.
-    Done,
-    /// Nothing: it was so already.
-    Already,
-}
-
-/// How a batch is removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
-    /// If the gate is open.
-    ThroughGate,
-    /// Whatever the gate says; the reason is recorded.
-    Forced {
-        /// Why.
-        reason: String,
-        /// Who.
-        by: String,
-    },
-}
-
-/// Why a verb was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// No such endpoint.
-    #[error("there is no endpoint {0:?}")]
-    NoEndpoint(String),
-    /// No such batch.
-    #[error("there is no batch {0:?}")]
-    NoBatch(String),
-    /// The CSV file has problems.
-    #[error(transparent)]
-    Csv(#[from] csv::Problems),
-    /// The gate is closed.
-    #[error("{0}")]
-    Closed(Gate),
-}
-
-impl BatchError {
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::NoEndpoint(_) | Self::NoBatch(_) | Self::Csv(_) => Fault::Usage,
-            Self::Closed(_) => Fault::Gate,
+    async fn resume(&self) {
+        let batches = match self.desk.ledger.batches() {
+            Ok(batches) => batches,
+            Err(error) => return error!(%error, "The batches are not known: nothing is started."),
+        };
+        for batch in batches {
+            let resumed = match batch.state {
+                BatchState::Stopping => self.stopped(&batch.name).await,
+                BatchState::Removing => self.go_on_removing(&batch).await,
+                state if is_started(state) => self.launch(&batch),
+                _ => Ok(()),
+            };
+            match resumed {
+                Ok(()) => info!(batch = %batch.name, state = %batch.state, "Batch resumed."),
+                Err(error) => error!(batch = %batch.name, %error, "Batch not resumed."),
+            }
         }
     }
 
-    /// What to do next, in words.
-    pub fn next(&self) -> String {
-        todo!()
-    }
-
-    /// The facts behind it as JSON (CSV problems, the gate's conditions), if there are any.
-    pub fn details(&self) -> Option<serde_json::Value> {
-        todo!()
-    }
-}
-
-/// What stays of a removed batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// The batch as it was.
-    pub batch: BatchStatus,
-    /// When the report was made.
-    pub at: Timestamp,
-    /// Its mailboxes.
-    pub mailboxes: Vec<MailboxStatus>,
-    /// The gate's verdict at that moment.
-    pub gate: Gate,
-    /// Removed by force: who, and why.
-    pub forced: Option<Forced>,
-}
-
-/// Removal without the gate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forced {
-    /// Why.
-    pub reason: String,
-    /// Who.
-    pub by: String,
-}
-
-#[expect(clippy::unused_async, unused_variables, reason = "signatures first")]
-impl Batches {
-    /// Runs workers and DNS watch until told to stop; then stops every worker cleanly.
-    pub async fn run(&self, shutdown: CancellationToken) {
-        todo!()
-    }
     /// Adds or changes an endpoint.
+    ///
+    /// # Errors
+    /// [`BatchError::Unfit`] names the field.
     pub async fn endpoint_add(&self, spec: EndpointSpec) -> Result<Outcome, BatchError> {
-        todo!()
+        let endpoint = spec.endpoint()?;
+        let _turn = self.desk.turn.lock().await;
+        if self.desk.ledger.endpoint(&endpoint.name)?.as_ref() == Some(&endpoint) {
+            return Ok(Outcome::Already);
+        }
+        let mut change = self.desk.ledger.change();
+        change.put_endpoint(endpoint);
+        change.commit().await?;
+        Ok(Outcome::Done)
     }
-    /// Every endpoint.
+
+    /// Every endpoint, by name.
+    ///
+    /// # Errors
+    /// [`BatchError::Read`].
     pub fn endpoints(&self) -> Result<Vec<EndpointSpec>, BatchError> {
-        todo!()
+        Ok(self.desk.ledger.endpoints()?.into_iter().map(EndpointSpec::from).collect())
     }
+
     /// One endpoint.
+    ///
+    /// # Errors
+    /// [`BatchError::NoEndpoint`].
     pub fn endpoint(&self, name: &str) -> Result<EndpointSpec, BatchError> {
-        todo!()
+        self.desk.endpoint(name).map(EndpointSpec::from)
     }
+
     /// Removes an endpoint that no batch uses.
+    ///
+    /// # Errors
+    /// [`BatchError::EndpointInUse`].
     pub async fn endpoint_remove(&self, name: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let _turn = self.desk.turn.lock().await;
+        if self.desk.ledger.endpoint(name)?.is_none() {
+            return Ok(Outcome::Already);
+        }
+        if let Some(batch) = self.desk.ledger.batches()?.into_iter().find(|batch| batch.endpoint == name) {
+            return Err(BatchError::EndpointInUse { endpoint: name.to_owned(), batch: batch.name });
+        }
+        let mut change = self.desk.ledger.change();
+        change.remove_endpoint(name);
+        change.commit().await?;
+        Ok(Outcome::Done)
     }
-    /// Adds a batch: all of the CSV file or nothing.
+
+    /// Adds a batch: all of the CSV file or nothing. The same file again renews the passwords, no more.
+    ///
+    /// # Errors
+    /// [`BatchError::Csv`] with every problem, [`BatchError::NameTaken`], [`BatchError::NoEndpoint`].
     pub async fn add(&self, new: NewBatch) -> Result<BatchStatus, BatchError> {
-        todo!()
+        let _turn = self.desk.turn.lock().await;
+        self.desk.add(&new).await?;
+        self.desk.watch.wake();
+        let batch = self.desk.batch(&new.name)?;
+        if is_started(batch.state) {
+            self.launch(&batch)?;
+        }
+        self.batch_status(&new.name)
     }
-    /// Starts or resumes a batch.
+
+    /// Starts or resumes a batch; failed mailboxes are tried again at once.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`], [`BatchError::Removing`].
     pub async fn start(&self, name: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let _turn = self.desk.turn.lock().await;
+        let batch = self.desk.batch(name)?;
+        let mailboxes = self.desk.ledger.mailboxes(name)?;
+        let failed = || mailboxes.iter().filter(|mailbox| mailbox.state == MailboxState::Failed);
+        if is_started(batch.state) {
+            failed().for_each(|mailbox| self.desk.fleet.sync_now(mailbox.id));
+            return Ok(if failed().next().is_some() { Outcome::Done } else { Outcome::Already });
+        }
+        if batch.state == BatchState::Removing {
+            return Err(BatchError::Removing(name.to_owned()));
+        }
+        let now = Timestamp::now();
+        let mut change = self.desk.ledger.change();
+        change.update_batch(name, move |batch| {
+            batch.state = BatchState::Syncing;
+            batch.started.get_or_insert(now);
+            batch.error = None;
+        });
+        for mailbox in mailboxes {
+            change.update_mailbox(mailbox.id, |mailbox| mailbox.state = MailboxState::Queued);
+        }
+        change.commit().await?;
+        self.desk.watch.wake();
+        self.launch(&self.desk.batch(name)?)?;
+        Ok(Outcome::Done)
     }
+
     /// Stops a batch; what is under way ends cleanly.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`], [`BatchError::Removing`].
     pub async fn stop(&self, name: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let _turn = self.desk.turn.lock().await;
+        let batch = self.desk.batch(name)?;
+        match batch.state {
+            BatchState::Stopped | BatchState::Created => return Ok(Outcome::Already),
+            BatchState::Removing => return Err(BatchError::Removing(name.to_owned())),
+            _ => {}
+        }
+        let mut change = self.desk.ledger.change();
+        change.update_batch(name, |batch| batch.state = BatchState::Stopping);
+        change.commit().await?;
+        self.stopped(name).await?;
+        Ok(Outcome::Done)
     }
-    /// Asks for an incremental pass of every mailbox of a started batch at once.
+
+    async fn stopped(&self, name: &str) -> Result<(), BatchError> {
+        self.desk.fleet.stop(name).await;
+        let mut change = self.desk.ledger.change();
+        for mailbox in self.desk.ledger.mailboxes(name)? {
+            change.update_mailbox(mailbox.id, |mailbox| mailbox.state = MailboxState::Stopped);
+        }
+        change.update_batch(name, |batch| batch.state = BatchState::Stopped);
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// A pass of every mailbox of a started batch, as soon as there is a place.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`], [`BatchError::NotStarted`].
     pub async fn sync_now(&self, name: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let batch = self.desk.started(name)?;
+        for mailbox in self.desk.ledger.mailboxes(&batch.name)? {
+            self.desk.fleet.sync_now(mailbox.id);
+        }
+        Ok(Outcome::Done)
     }
-    /// Every batch with its figures.
+
+    /// What passes of this batch would do, before anything is written.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`]; a mailbox that cannot be planned is listed in the plan.
+    pub async fn plan(&self, name: &str) -> Result<BatchPlan, BatchError> {
+        let batch = self.desk.batch(name)?;
+        let endpoint = self.desk.endpoint(&batch.endpoint)?;
+        let (mut plans, problems) = self
+            .each(name, move |desk: Arc<Desk>, mailbox| {
+                let endpoint = endpoint.clone();
+                async move { desk.fleet.plan(mailbox.id, &endpoint).await }
+            })
+            .await?;
+        plans.sort_by(|a, b| a.address.cmp(&b.address));
+        Ok(BatchPlan { batch: batch.name, mailboxes: plans, problems })
+    }
+
+    /// Reads both sides of every mailbox anew and compares them, message by message.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`]; a mailbox that cannot be read is listed in the result.
+    pub async fn verify(&self, name: &str) -> Result<BatchVerification, BatchError> {
+        let batch = self.desk.batch(name)?;
+        let endpoint = self.desk.endpoint(&batch.endpoint)?;
+        let (mut reports, problems) = self
+            .each(name, move |desk: Arc<Desk>, mailbox| {
+                let endpoint = endpoint.clone();
+                async move { desk.fleet.verify(mailbox.id, &endpoint).await }
+            })
+            .await?;
+        reports.sort_by(|a, b| a.address.cmp(&b.address));
+        let holds = problems.is_empty() && reports.iter().all(crate::verify::VerifyReport::holds);
+        Ok(BatchVerification { batch: batch.name, holds, mailboxes: reports, problems })
+    }
+
+    /// Asks something of every mailbox; the endpoint's places keep that within bounds.
+    async fn each<T, F, A>(&self, batch: &str, ask: F) -> Result<(Vec<T>, Vec<MailboxProblem>), BatchError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<Desk>, Mailbox) -> A,
+        A: Future<Output = Result<T, PassError>> + Send + 'static,
+    {
+        let mut tasks = JoinSet::new();
+        for mailbox in self.desk.ledger.mailboxes(batch)? {
+            let address = mailbox.address.clone();
+            let answer = ask(self.desk.clone(), mailbox);
+            tasks.spawn(async move { (address, answer.await) });
+        }
+        let (mut answers, mut problems) = (Vec::new(), Vec::new());
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok((_, Ok(answer))) => answers.push(answer),
+                Ok((address, Err(error))) => problems.push(MailboxProblem::new(address, &error)),
+                Err(error) => error!(%error, "A question broke down."),
+            }
+        }
+        problems.sort_by(|a, b| a.address.cmp(&b.address));
+        Ok((answers, problems))
+    }
+
+    /// Every batch with its figures, by name.
+    ///
+    /// # Errors
+    /// [`BatchError::Read`].
     pub fn status(&self) -> Result<Vec<BatchStatus>, BatchError> {
-        todo!()
+        self.desk.ledger.batches()?.iter().map(|batch| self.desk.batch_status(batch)).collect()
     }
+
     /// One batch with its figures.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`].
     pub fn batch_status(&self, name: &str) -> Result<BatchStatus, BatchError> {
-        todo!()
+        self.desk.batch_status(&self.desk.batch(name)?)
     }
-    /// The mailboxes of a batch, or of all.
+
+    /// The mailboxes of a batch, or of all, in the order of their CSV files.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`].
     pub fn mailboxes(&self, batch: Option<&str>) -> Result<Vec<MailboxStatus>, BatchError> {
-        todo!()
+        let mailboxes = match batch {
+            Some(name) => self.desk.ledger.mailboxes(&self.desk.batch(name)?.name)?,
+            None => self.desk.ledger.all_mailboxes()?,
+        };
+        mailboxes.into_iter().map(|mailbox| self.desk.mailbox_status(mailbox)).collect()
     }
+
     /// One mailbox in full.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`].
     pub fn mailbox(&self, address: &str, skipped: ShowSkipped) -> Result<MailboxDetail, BatchError> {
-        todo!()
+        self.desk.mailbox_detail(self.desk.mailbox(address)?, skipped)
     }
-    /// Tries a failed mailbox again at once.
+
+    /// Tries a mailbox again at once.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
     pub async fn retry(&self, address: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let mailbox = self.desk.mailbox(address)?;
+        self.desk.started(&mailbox.batch)?;
+        self.desk.fleet.sync_now(mailbox.id);
+        Ok(Outcome::Done)
     }
-    /// Records that the user of a mailbox works on Office 365: who says so is recorded too.
+
+    /// The operator's word: the deletions that a mailbox's cap held back go with the next pass, which is at once.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
+    pub async fn allow_deletions(&self, address: &str, by: &str) -> Result<Outcome, BatchError> {
+        let mailbox = self.desk.mailbox(address)?;
+        let batch = self.desk.started(&mailbox.batch)?;
+        let held: u32 =
+            self.desk.ledger.folders(mailbox.id)?.iter().map(|folder| folder.held_deletions).sum();
+        if held == 0 {
+            return Ok(Outcome::Already);
+        }
+        let mut change = self.desk.ledger.change();
+        change.put_note(Note {
+            at: Timestamp::now(),
+            who: by.to_owned(),
+            batch: Some(batch.name.clone()),
+            address: Some(mailbox.address.clone()),
+            what: "deletions above the cap allowed".into(),
+            reason: format!("{held} held"),
+        });
+        change.commit().await?;
+        if self.desk.fleet.allow_deletions(mailbox.id).await {
+            return Ok(Outcome::Done);
+        }
+        Err(BatchError::Pass { address: mailbox.address, error: Box::new(PassError::Stopped) })
+    }
+
+    /// Records that the user of a mailbox works on Office 365; `by` says who says so and how they know. The first
+    /// declaration stays.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`].
     pub async fn declare_moved(&self, address: &str, by: &str) -> Result<Outcome, BatchError> {
-        todo!()
+        let mailbox = self.desk.mailbox(address)?;
+        if mailbox.declared_moved.is_some() {
+            return Ok(Outcome::Already);
+        }
+        let (now, by) = (Timestamp::now(), by.to_owned());
+        let mut change = self.desk.ledger.change();
+        change.put_note(Note {
+            at: now,
+            who: by.clone(),
+            batch: Some(mailbox.batch.clone()),
+            address: Some(mailbox.address.clone()),
+            what: "declared moved".into(),
+            reason: by.clone(),
+        });
+        change.update_mailbox(mailbox.id, move |mailbox| {
+            mailbox.declared_moved.get_or_insert((now, by));
+        });
+        change.commit().await?;
+        Ok(Outcome::Done)
     }
+
     /// Judges the gate of a batch by what is recorded at this moment.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`].
     pub fn gate(&self, name: &str) -> Result<Gate, BatchError> {
-        todo!()
+        let batch = self.desk.batch(name)?;
+        self.desk.gate(&batch, Timestamp::now())
     }
-    /// Removes a batch: stops it, destroys its passwords and ledger rows, keeps its report.
+
+    /// Removes a batch: stops it, destroys its passwords and ledger rows, keeps its report. Removed already: the
+    /// report that was kept.
+    ///
+    /// # Errors
+    /// [`BatchError::Closed`] with the gate, [`BatchError::NoReason`], [`BatchError::NoBatch`].
     pub async fn remove(&self, name: &str, removal: Removal) -> Result<Report, BatchError> {
-        todo!()
+        let _turn = self.desk.turn.lock().await;
+        let report = self.removed(name, removal).await;
+        self.desk.watch.wake();
+        report
     }
+
     /// The report of a batch, or of one that was removed.
+    ///
+    /// # Errors
+    /// [`BatchError::NoBatch`].
     pub fn report(&self, name: &str) -> Result<Report, BatchError> {
-        todo!()
+        match self.desk.ledger.batch(name)? {
+            Some(batch) => self.desk.report(&batch, None),
+            None => self.desk.kept_report(name),
+        }
     }
+
     /// Stragglers, latest first.
+    ///
+    /// # Errors
+    /// [`BatchError::Read`].
     pub fn stragglers(&self) -> Result<Vec<Straggler>, BatchError> {
-        todo!()
+        let mut stragglers = stragglers::recorded(&self.desk.ledger, None)?;
+        stragglers.sort_by(|a, b| b.arrived.cmp(&a.arrived).then_with(|| a.address.cmp(&b.address)));
+        Ok(stragglers)
+    }
+
+    fn launch(&self, batch: &Batch) -> Result<(), BatchError> {
+        let mailboxes = self.desk.ledger.mailboxes(&batch.name)?;
+        self.desk.fleet.start(&batch.endpoint, &mailboxes);
+        Ok(())
     }
 }
 
-/// Whether a mailbox's skipped messages are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShowSkipped {
-    /// List them.
-    Listed,
-    /// Figures only.
-    Counted,
+impl Desk {
+    fn endpoint(&self, name: &str) -> Result<Endpoint, BatchError> {
+        self.ledger.endpoint(name)?.ok_or_else(|| BatchError::NoEndpoint(name.to_owned()))
+    }
+
+    fn batch(&self, name: &str) -> Result<Batch, BatchError> {
+        self.ledger.batch(name)?.ok_or_else(|| BatchError::NoBatch(name.to_owned()))
+    }
+
+    fn mailbox(&self, address: &str) -> Result<Mailbox, BatchError> {
+        self.ledger.mailbox_by_address(address)?.ok_or_else(|| BatchError::NoMailbox(address.to_owned()))
+    }
+
+    fn started(&self, name: &str) -> Result<Batch, BatchError> {
+        let batch = self.batch(name)?;
+        if is_started(batch.state) {
+            return Ok(batch);
+        }
+        Err(BatchError::NotStarted { batch: batch.name, state: batch.state.to_string() })
+    }
 }
+
+/// The domains of these mailboxes, in order.
+fn domains(mailboxes: &[Mailbox]) -> std::collections::BTreeSet<String> {
+    mailboxes.iter().filter_map(|mailbox| domain_of(&mailbox.address)).collect()
+}
+
+#[cfg(test)]
+mod tests;

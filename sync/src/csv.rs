@@ -196,6 +196,14 @@ pub enum Wrong {
         /// The first row that has it.
         first: u64,
     },
+    /// The address belongs to a batch that was added earlier.
+    #[error("{address:?} is in batch {batch:?} already")]
+    InBatch {
+        /// As this row spells it.
+        address: String,
+        /// The batch that has it.
+        batch: String,
+    },
     /// Two mailboxes that would read the same source.
     #[error("row {first} reads the same source mailbox {value:?}")]
     SameSource {

@@ -3,6 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::PassError;
+use crate::fault::Fault;
+use crate::plan::MailboxPlan;
+use crate::verify::VerifyReport;
+
 /// Done and total of one thing that is counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -160,15 +165,43 @@ pub struct MailboxDetail {
     pub skipped: Vec<SkippedMessage>,
 }
 
-/// An arrival at a source INBOX after the cutover was confirmed.
+/// A mailbox that could not be planned or verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Straggler {
+pub struct MailboxProblem {
     /// The mailbox.
     pub address: String,
-    /// UID in its source INBOX.
-    pub uid: u32,
-    /// INTERNALDATE, as IMAP writes it.
-    pub date: String,
-    /// When a pass saw it.
-    pub seen: Timestamp,
+    /// Why.
+    pub error: String,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+impl MailboxProblem {
+    pub(super) fn new(address: String, error: &PassError) -> Self {
+        Self { address, error: error.to_string(), fault: error.fault() }
+    }
+}
+
+/// What passes of a batch would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchPlan {
+    /// The batch.
+    pub batch: String,
+    /// Its mailboxes, by address.
+    pub mailboxes: Vec<MailboxPlan>,
+    /// Those that could not be planned, by address.
+    pub problems: Vec<MailboxProblem>,
+}
+
+/// What reading both sides anew found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchVerification {
+    /// The batch.
+    pub batch: String,
+    /// Every mailbox was read and nothing is missing or doubled.
+    pub holds: bool,
+    /// Its mailboxes, by address.
+    pub mailboxes: Vec<VerifyReport>,
+    /// Those that could not be read, by address.
+    pub problems: Vec<MailboxProblem>,
 }

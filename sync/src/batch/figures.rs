@@ -1,0 +1,202 @@
+//! Ledger and live figures become what is shown, and what the gate judges.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mailferry_ledger::{Batch, Counts, Mailbox, MailboxState, Route};
+
+use super::status::{
+    BatchStatus, FolderStatus, MailboxDetail, MailboxStates, MailboxStatus, SkippedMessage, Tally,
+};
+use super::{BatchError, Desk, ShowSkipped, domains};
+use crate::csv::domain_of;
+use crate::fleet::{Glance, derive};
+use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
+use crate::{stragglers, watch};
+
+impl Desk {
+    pub(super) fn batch_status(&self, batch: &Batch) -> Result<BatchStatus, BatchError> {
+        let now = Timestamp::now();
+        let mut states = MailboxStates::default();
+        let mut tally = Tally::default();
+        let mut throttled = 0;
+        let mut throttled_until = None;
+        let mailboxes = self.ledger.mailboxes(&batch.name)?;
+        let count = mailboxes.len();
+        let mut last_synced = (count > 0).then_some(Timestamp::MAX);
+        for mailbox in &mailboxes {
+            let glance = self.fleet.glance(mailbox.id);
+            tally += self.tally(mailbox, &glance)?;
+            match mailbox.state {
+                MailboxState::Queued => states.queued += 1,
+                MailboxState::Syncing => states.syncing += 1,
+                MailboxState::Synced => states.synced += 1,
+                MailboxState::IncrementalSyncing => states.incremental_syncing += 1,
+                MailboxState::Failed => states.failed += 1,
+                MailboxState::Stopped => states.stopped += 1,
+            }
+            last_synced = last_synced.and_then(|oldest| mailbox.last_synced.map(|synced| synced.min(oldest)));
+            if let Some(until) = throttle(mailbox, &glance).filter(|until| *until > now) {
+                throttled += 1;
+                throttled_until = throttled_until.max(Some(until));
+            }
+        }
+        let bytes_left = tally.bytes_total.saturating_sub(tally.bytes_done);
+        Ok(BatchStatus {
+            name: batch.name.clone(),
+            endpoint: batch.endpoint.clone(),
+            state: derive(batch.state, &states, tally.pending, tally.skipped).to_string(),
+            created: batch.created,
+            started: batch.started,
+            last_synced,
+            mailboxes: u32::try_from(count).unwrap_or(u32::MAX),
+            states,
+            throttled,
+            throttled_until,
+            tally,
+            rate: self.fleet.rate(&batch.name, tally.pending, bytes_left),
+        })
+    }
+
+    pub(super) fn mailbox_status(&self, mailbox: Mailbox) -> Result<MailboxStatus, BatchError> {
+        let glance = self.fleet.glance(mailbox.id);
+        let tally = self.tally(&mailbox, &glance)?;
+        let throttled_until = throttle(&mailbox, &glance).filter(|until| *until > Timestamp::now());
+        let doing = glance.live.map(|live| live.state).filter(|state| !state.is_empty());
+        let (declared_moved, declared_by) = mailbox.declared_moved.unzip();
+        Ok(MailboxStatus {
+            address: mailbox.address,
+            batch: mailbox.batch,
+            user_name: mailbox.user_name,
+            state: mailbox.state.to_string(),
+            detail: match mailbox.state {
+                MailboxState::Syncing | MailboxState::IncrementalSyncing => doing.or(mailbox.error),
+                MailboxState::Queued
+                | MailboxState::Synced
+                | MailboxState::Failed
+                | MailboxState::Stopped => mailbox.error,
+            },
+            route: mailbox.route.to_string(),
+            declared_moved,
+            declared_by,
+            last_synced: mailbox.last_synced,
+            throttled_until,
+            retry_at: glance.retry_at,
+            tally,
+        })
+    }
+
+    pub(super) fn mailbox_detail(
+        &self,
+        mailbox: Mailbox,
+        skipped: ShowSkipped,
+    ) -> Result<MailboxDetail, BatchError> {
+        let id = mailbox.id;
+        let mut names = BTreeMap::new();
+        let mut folders = Vec::new();
+        for folder in self.ledger.folders(id)? {
+            names.insert(folder.id, folder.source.to_text());
+            folders.push(FolderStatus {
+                source: folder.source.to_text(),
+                target: folder.target.to_text(),
+                tally: tally(&self.ledger.counts(id, folder.id)?),
+                held_deletions: folder.held_deletions,
+                gone: folder.gone,
+            });
+        }
+        let mut listed = Vec::new();
+        if skipped == ShowSkipped::Listed {
+            for one in self.ledger.skipped(id) {
+                let one = one?;
+                let reason = match &one.message.state {
+                    mailferry_ledger::MessageState::Skipped(reason) => reason.to_string(),
+                    _ => continue,
+                };
+                listed.push(SkippedMessage {
+                    folder: names.get(&one.folder).cloned().unwrap_or_default(),
+                    uid: one.uid.value(),
+                    size: one.message.size,
+                    date: one.message.date.to_string(),
+                    subject: one.facts.subject,
+                    sender: one.facts.sender,
+                    reason,
+                });
+            }
+        }
+        Ok(MailboxDetail { status: self.mailbox_status(mailbox)?, folders, skipped: listed })
+    }
+
+    /// What is recorded, and where a pass has just listed more than it has recorded, that.
+    fn tally(&self, mailbox: &Mailbox, glance: &Glance) -> Result<Tally, BatchError> {
+        let mut tally = tally(&self.ledger.mailbox_counts(mailbox.id)?);
+        if let Some(live) = &glance.live {
+            let messages = live.messages_total.saturating_sub(live.messages_done);
+            let bytes = live.bytes_total.saturating_sub(live.bytes_done);
+            tally.pending = tally.pending.max(messages);
+            tally.messages_total = tally.messages_done + tally.pending;
+            tally.bytes_total = tally.bytes_total.max(tally.bytes_done + bytes);
+        }
+        Ok(tally)
+    }
+
+    pub(super) fn gate(&self, batch: &Batch, now: Timestamp) -> Result<Gate, BatchError> {
+        let rules = self.watch.rules();
+        let mailboxes = self.ledger.mailboxes(&batch.name)?;
+        let mut domain_facts = Vec::new();
+        for domain in domains(&mailboxes) {
+            let cutover = watch::cutover(&self.ledger, &domain)?;
+            let cutover = cutover.as_ref();
+            domain_facts.push(DomainFacts {
+                verdict: cutover.map(|cutover| cutover.verdict.to_string()),
+                since: cutover.and_then(|cutover| cutover.since),
+                confirmed: cutover.and_then(|cutover| cutover.confirmed_at(now, &rules)),
+                due: cutover.and_then(|cutover| cutover.due),
+                observed: cutover.map(|cutover| cutover.observed),
+                domain,
+            });
+        }
+        let mut last_stragglers: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for straggler in stragglers::recorded(&self.ledger, None)? {
+            let last = last_stragglers.entry(straggler.address).or_insert(straggler.arrived);
+            *last = straggler.arrived.max(*last);
+        }
+        let mut mailbox_facts = Vec::new();
+        for mailbox in mailboxes {
+            mailbox_facts.push(MailboxFacts {
+                domain: domain_of(&mailbox.address).unwrap_or_default(),
+                moved: match (mailbox.route, mailbox.declared_moved) {
+                    (Route::Target, _) => Moved::Switched,
+                    (Route::Source | Route::Held, Some((at, by))) => Moved::Declared { at, by },
+                    (Route::Source | Route::Held, None) => Moved::No,
+                },
+                last_synced: mailbox.last_synced,
+                pending: self.ledger.mailbox_counts(mailbox.id)?.pending,
+                last_straggler: last_stragglers.get(&mailbox.address).copied(),
+                address: mailbox.address,
+            });
+        }
+        let facts = Facts {
+            batch: batch.name.clone(),
+            domains: domain_facts,
+            mailboxes: mailbox_facts,
+            quiet: self.quiet,
+        };
+        Ok(gate::judge(&facts, now))
+    }
+}
+
+fn throttle(mailbox: &Mailbox, glance: &Glance) -> Option<Timestamp> {
+    glance.live.as_ref().and_then(|live| live.throttled_until).max(mailbox.throttled_until)
+}
+
+fn tally(counts: &Counts) -> Tally {
+    Tally {
+        messages_done: counts.mirrored,
+        messages_total: counts.mirrored + counts.pending,
+        bytes_done: counts.mirrored_bytes,
+        bytes_total: counts.mirrored_bytes + counts.pending_bytes,
+        pending: counts.pending,
+        skipped: counts.skipped,
+        gone: counts.gone,
+    }
+}

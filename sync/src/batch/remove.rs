@@ -1,0 +1,126 @@
+//! The end of a batch: through the gate, or by force with a reason; what stays is its report.
+
+use jiff::Timestamp;
+use mailferry_ledger::{Batch, BatchState, Note};
+use serde::{Deserialize, Serialize};
+
+use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
+use crate::gate::Gate;
+use crate::stragglers;
+
+/// What is kept of a removed batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The batch as it was.
+    pub batch: BatchStatus,
+    /// When the report was made.
+    pub at: Timestamp,
+    /// Its mailboxes.
+    pub mailboxes: Vec<MailboxStatus>,
+    /// The gate's verdict at that moment.
+    pub gate: Gate,
+    /// Removed by force: who, and why.
+    pub forced: Option<Forced>,
+}
+
+/// Removal without the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forced {
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+}
+
+impl Batches {
+    pub(super) async fn removed(&self, name: &str, removal: Removal) -> Result<Report, BatchError> {
+        let desk = &self.desk;
+        let Some(batch) = desk.ledger.batch(name)? else { return desk.kept_report(name) };
+        if batch.state == BatchState::Removing {
+            // The decision was made and recorded; only the work is left.
+            self.go_on_removing(&batch).await?;
+            return desk.kept_report(name);
+        }
+        let forced = match removal {
+            Removal::ThroughGate => None,
+            Removal::Forced { reason, .. } if reason.trim().is_empty() => return Err(BatchError::NoReason),
+            Removal::Forced { reason, by } => Some(Forced { reason, by }),
+        };
+        if forced.is_none() {
+            let gate = desk.gate(&batch, Timestamp::now())?;
+            if !gate.open {
+                return Err(BatchError::Closed(gate));
+            }
+        }
+        desk.fleet.stop(name).await;
+        // What the workers did until they stopped counts too.
+        let report = desk.report(&batch, forced.clone())?;
+        if forced.is_none() && !report.gate.open {
+            desk.fleet.start(&batch.endpoint, &desk.ledger.mailboxes(name)?);
+            return Err(BatchError::Closed(report.gate));
+        }
+        desk.note_removal(&batch, forced.as_ref()).await?;
+        desk.destroy(&batch, &report).await?;
+        Ok(report)
+    }
+
+    pub(super) async fn go_on_removing(&self, batch: &Batch) -> Result<(), BatchError> {
+        let report = self.desk.kept_report(&batch.name)?;
+        self.desk.fleet.stop(&batch.name).await;
+        self.desk.destroy(batch, &report).await
+    }
+}
+
+impl Desk {
+    /// The account of a batch as it stands.
+    pub(super) fn report(&self, batch: &Batch, forced: Option<Forced>) -> Result<Report, BatchError> {
+        let at = Timestamp::now();
+        let mailboxes = self.ledger.mailboxes(&batch.name)?;
+        let mailboxes = mailboxes.into_iter().map(|mailbox| self.mailbox_status(mailbox));
+        Ok(Report {
+            batch: self.batch_status(batch)?,
+            at,
+            mailboxes: mailboxes.collect::<Result<_, _>>()?,
+            gate: self.gate(batch, at)?,
+            forced,
+        })
+    }
+
+    /// The account of a batch that was removed.
+    pub(super) fn kept_report(&self, name: &str) -> Result<Report, BatchError> {
+        let json = self.ledger.report(name)?.ok_or_else(|| BatchError::NoBatch(name.to_owned()))?;
+        // A report that does not read was not written by us.
+        serde_json::from_str(&json).map_err(|_| BatchError::NoBatch(name.to_owned()))
+    }
+
+    async fn note_removal(&self, batch: &Batch, forced: Option<&Forced>) -> Result<(), BatchError> {
+        let mut change = self.ledger.change();
+        change.put_note(Note {
+            at: Timestamp::now(),
+            who: forced.map_or_else(|| "mailferry".to_owned(), |forced| forced.by.clone()),
+            batch: Some(batch.name.clone()),
+            address: None,
+            what: if forced.is_some() { "removed by force" } else { "removed through the gate" }.into(),
+            reason: forced.map(|forced| forced.reason.clone()).unwrap_or_default(),
+        });
+        change.commit().await?;
+        Ok(())
+    }
+
+    async fn destroy(&self, batch: &Batch, report: &Report) -> Result<(), BatchError> {
+        let json = serde_json::to_string(report).unwrap_or_default();
+        let mailboxes = self.ledger.mailboxes(&batch.name)?;
+        self.ledger.remove_batch(&batch.name, json).await?;
+        let mut change = self.ledger.change();
+        for mailbox in mailboxes {
+            self.spool.forget(mailbox.id);
+            for name in stragglers::names(&self.ledger, mailbox.id)? {
+                change.remove_fact(&name);
+            }
+        }
+        if !change.is_empty() {
+            change.commit().await?;
+        }
+        Ok(())
+    }
+}

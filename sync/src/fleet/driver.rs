@@ -1,0 +1,404 @@
+//! One mailbox's driver: from "due" over "waiting for a place" to "passed", again and again.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mailferry_ledger::{Endpoint, Mailbox, MailboxId, MailboxState};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::Yard;
+use super::schedule::{Failure, Schedule};
+use crate::error::PassError;
+use crate::progress::Progress;
+use crate::verify::VerifyReport;
+use crate::worker::{Command, Pass, PassReport};
+
+/// How long a worker that has nothing to do is kept.
+const LINGER: Duration = Duration::from_secs(600);
+/// How long a worker has to end when it is told to; what it leaves undone is as after a crash.
+const GRACE: Duration = Duration::from_secs(20);
+/// A failure that may pass is shown as one from this many in a row on.
+const SHOWN_FROM: u32 = 3;
+
+/// What a driver is asked for.
+pub(super) enum Order {
+    /// A pass at once.
+    SyncNow,
+    /// A comparison of both sides.
+    Verify(oneshot::Sender<Result<VerifyReport, PassError>>),
+    /// Held deletions go.
+    AllowDeletions(oneshot::Sender<()>),
+}
+
+/// What others see of a driver.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) progress: Option<Arc<Progress>>,
+    pub(super) retry_at: Option<Timestamp>,
+}
+
+pub(super) struct Driver {
+    id: MailboxId,
+    endpoint: String,
+    yard: Arc<Yard>,
+    view: Arc<Mutex<View>>,
+    orders: mpsc::Receiver<Order>,
+    stop: CancellationToken,
+    schedule: Schedule,
+    step: Step,
+    worker: Option<Running>,
+    /// Asked for another pass while one runs.
+    again: bool,
+}
+
+enum Step {
+    Idle,
+    Queueing(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
+    Passing(Passing),
+}
+
+struct Passing {
+    pass: Pass,
+    began: Timestamp,
+    _place: Option<OwnedSemaphorePermit>,
+    answer: oneshot::Receiver<Result<PassReport, PassError>>,
+}
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+    idle_at: Instant,
+}
+
+enum Event {
+    Stop,
+    Order(Order),
+    Due,
+    Place(Option<OwnedSemaphorePermit>),
+    Passed(Result<Result<PassReport, PassError>, oneshot::error::RecvError>),
+    /// A client did something and there is no worker.
+    Seen,
+    /// The worker has had nothing to do for long.
+    Idle,
+    /// The worker ended by itself.
+    Lost,
+}
+
+impl Driver {
+    pub(super) fn new(
+        mailbox: &Mailbox,
+        endpoint: &str,
+        yard: Arc<Yard>,
+        view: Arc<Mutex<View>>,
+        orders: mpsc::Receiver<Order>,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut schedule = Schedule::new(Instant::now().into_std(), yard.interval);
+        if let Some(until) = mailbox.throttled_until
+            && until > Timestamp::now()
+        {
+            schedule.on_throttled(instant(until).into_std());
+        }
+        Self {
+            id: mailbox.id,
+            endpoint: endpoint.to_owned(),
+            yard,
+            view,
+            orders,
+            stop,
+            schedule,
+            step: Step::Idle,
+            worker: None,
+            again: false,
+        }
+    }
+
+    pub(super) async fn drive(mut self) {
+        loop {
+            match self.next().await {
+                Event::Stop => break,
+                Event::Order(order) => self.obey(order).await,
+                Event::Due => self.queue(),
+                Event::Place(place) => self.begin(place).await,
+                Event::Passed(outcome) => self.passed(outcome).await,
+                Event::Seen => self.mirror().await,
+                Event::Idle => self.dismiss().await,
+                Event::Lost => {
+                    self.worker = None; // Its task is over; nobody may wait for it again.
+                    self.lost().await;
+                }
+            }
+        }
+        self.dismiss().await;
+    }
+
+    /// Cancel-safe: nothing that was received is lost.
+    async fn next(&mut self) -> Event {
+        let Self { id, yard, orders, stop, schedule, step, worker, .. } = self;
+        let is_idle = matches!(step, Step::Idle);
+        let due = Instant::from_std(schedule.due());
+        let mirrors_from = schedule.mirrors_from();
+        let has_worker = worker.is_some();
+        let idle_at = worker.as_ref().map_or_else(Instant::now, |worker| worker.idle_at);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Event::Stop,
+            event = step.next() => event,
+            order = orders.recv() => order.map_or(Event::Stop, Event::Order),
+            () = ended(worker), if has_worker => Event::Lost,
+            () = tokio::time::sleep_until(due), if is_idle => Event::Due,
+            () = seen(yard, *id, mirrors_from), if !has_worker => Event::Seen,
+            () = tokio::time::sleep_until(idle_at), if is_idle && has_worker => Event::Idle,
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::SyncNow => match self.step {
+                Step::Passing(_) => self.again = true,
+                Step::Idle | Step::Queueing(_) => self.schedule.on_asked(now()),
+            },
+            Order::Verify(answer) => self.command(Command::Verify(answer)).await,
+            Order::AllowDeletions(answer) => {
+                self.command(Command::AllowDeletions(answer)).await;
+                self.again = matches!(self.step, Step::Passing(_));
+                self.schedule.on_asked(now());
+            }
+        }
+    }
+
+    /// Whoever waits for the answer learns of a failure by its channel being dropped.
+    async fn command(&mut self, command: Command) {
+        if let Err(error) = self.hire().await {
+            warn!(%error, "No worker.");
+            return;
+        }
+        if let Some(worker) = &mut self.worker {
+            worker.idle_at = Instant::now() + LINGER;
+            if worker.commands.try_send(command).is_err() {
+                warn!("The worker takes no command.");
+            }
+        }
+    }
+
+    fn queue(&mut self) {
+        let yard = self.yard.clone();
+        let (id, endpoint) = (self.id, self.endpoint.clone());
+        self.step = Step::Queueing(Box::pin(async move {
+            let endpoint = yard.endpoint(&endpoint).ok()?;
+            let places = match kind(yard.ledger.mailbox(id).ok()??.last_full) {
+                Pass::Full => yard.migration_place(&endpoint),
+                Pass::Incremental => yard.incremental_place(&endpoint),
+            };
+            places.acquire_owned().await.ok()
+        }));
+    }
+
+    async fn begin(&mut self, place: Option<OwnedSemaphorePermit>) {
+        self.step = Step::Idle;
+        let mailbox = match self.yard.ledger.mailbox(self.id) {
+            Ok(Some(mailbox)) => mailbox,
+            Ok(None) => return self.stop.cancel(),
+            Err(error) => return self.failed(&error.into()).await,
+        };
+        if let Err(error) = self.hire().await {
+            return self.failed(&error).await;
+        }
+        let pass = kind(mailbox.last_full);
+        let state = match pass {
+            Pass::Full => MailboxState::Syncing,
+            Pass::Incremental => MailboxState::IncrementalSyncing,
+        };
+        self.record(move |mailbox| {
+            mailbox.state = state;
+            mailbox.throttled_until = None;
+        })
+        .await;
+        self.view(|view| view.retry_at = None);
+        let (answer, answered) = oneshot::channel();
+        debug!(?pass, "Pass begins.");
+        let began = Timestamp::now();
+        if let Some(worker) = &self.worker
+            && worker.commands.try_send(Command::Pass(pass, answer)).is_ok()
+        {
+            self.step = Step::Passing(Passing { pass, began, _place: place, answer: answered });
+            return;
+        }
+        self.lost().await;
+    }
+
+    async fn passed(&mut self, outcome: Result<Result<PassReport, PassError>, oneshot::error::RecvError>) {
+        let Step::Passing(Passing { pass, began, .. }) = std::mem::replace(&mut self.step, Step::Idle) else {
+            return;
+        };
+        match outcome {
+            Ok(Ok(report)) if report.pending == 0 => self.synced(pass, began, &report).await,
+            Ok(Ok(report)) => {
+                let words = format!("{} messages are still pending", report.pending);
+                self.failed_by(&words, Failure::Passing).await;
+            }
+            Ok(Err(PassError::Throttled { until, text })) => self.throttled(until, text).await,
+            // Told to stop: by us, and the reason is about to arrive.
+            Ok(Err(PassError::Stopped)) => self.schedule.on_failed(now(), Failure::Passing, chance()),
+            Ok(Err(error)) => self.failed(&error).await,
+            Err(_) => self.lost().await,
+        }
+    }
+
+    async fn synced(&mut self, pass: Pass, began: Timestamp, report: &PassReport) {
+        info!(?pass, folders = report.folders, copied = report.copied, bytes = report.bytes, took = ?report.took, "Synced.");
+        self.schedule.on_done(now());
+        if std::mem::take(&mut self.again) {
+            self.schedule.on_asked(now());
+        }
+        if let Some(worker) = &mut self.worker {
+            worker.idle_at = Instant::now() + LINGER;
+        }
+        self.record(move |mailbox| {
+            mailbox.state = MailboxState::Synced;
+            mailbox.error = None;
+            mailbox.throttled_until = None;
+            // What reached the source later than the beginning may have been missed: only this much is promised.
+            mailbox.last_synced = Some(began);
+            if pass == Pass::Full {
+                mailbox.last_full = Some(began);
+            }
+        })
+        .await;
+    }
+
+    async fn throttled(&mut self, until: Timestamp, text: String) {
+        info!(%until, "The target asks to wait.");
+        self.schedule.on_throttled(instant(until).into_std());
+        self.view(|view| view.retry_at = Some(until));
+        self.dismiss().await;
+        self.record(move |mailbox| {
+            mailbox.throttled_until = Some(until);
+            mailbox.error = Some(text);
+        })
+        .await;
+    }
+
+    async fn lost(&mut self) {
+        self.step = Step::Idle;
+        self.failed_by("the worker ended unexpectedly", Failure::Passing).await;
+    }
+
+    async fn failed(&mut self, error: &PassError) {
+        let failure = if error.may_pass() { Failure::Passing } else { Failure::Standing };
+        self.failed_by(&error.to_string(), failure).await;
+    }
+
+    async fn failed_by(&mut self, words: &str, failure: Failure) {
+        self.schedule.on_failed(now(), failure, chance());
+        let wait = self.schedule.due().saturating_duration_since(now());
+        warn!(error = words, attempt = self.schedule.failures(), ?wait, "Pass failed.");
+        let retry_at = Timestamp::now().checked_add(wait).ok();
+        self.view(|view| view.retry_at = retry_at);
+        self.dismiss().await;
+        let is_shown = failure == Failure::Standing || self.schedule.failures() >= SHOWN_FROM;
+        let words = words.to_owned();
+        self.record(move |mailbox| {
+            mailbox.state = if is_shown { MailboxState::Failed } else { MailboxState::Queued };
+            mailbox.error = Some(words);
+        })
+        .await;
+    }
+
+    /// A worker for what a client did; it finds that in the spool by itself.
+    async fn mirror(&mut self) {
+        if let Err(error) = self.hire().await {
+            self.failed(&error).await;
+        }
+    }
+
+    async fn hire(&mut self) -> Result<(), PassError> {
+        if self.worker.is_some() {
+            return Ok(());
+        }
+        let endpoint: Endpoint = self.yard.endpoint(&self.endpoint)?;
+        let (commands, received) = mpsc::channel(8);
+        let shutdown = CancellationToken::new();
+        let hired = self.yard.crew.hire(self.id, &endpoint, received, shutdown.clone())?;
+        self.view(|view| view.progress = Some(hired.progress));
+        let task = tokio::spawn(tracing::Instrument::in_current_span(hired.run));
+        let idle_at = Instant::now() + LINGER;
+        self.worker = Some(Running { commands, shutdown, task, idle_at });
+        Ok(())
+    }
+
+    async fn dismiss(&mut self) {
+        self.view(|view| view.progress = None);
+        let Some(mut worker) = self.worker.take() else { return };
+        worker.shutdown.cancel();
+        drop(worker.commands);
+        if tokio::time::timeout(GRACE, &mut worker.task).await.is_err() {
+            warn!("The worker does not end; it is cut off.");
+            worker.task.abort();
+            let _ = worker.task.await;
+        }
+    }
+
+    fn view(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.view.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A record that cannot be written costs a pass after the next start, nothing more.
+    async fn record(&mut self, update: impl FnOnce(&mut Mailbox) + Send + 'static) {
+        let mut change = self.yard.ledger.change();
+        change.update_mailbox(self.id, update);
+        if let Err(error) = change.commit().await {
+            warn!(%error, "The mailbox's state is not recorded.");
+        }
+    }
+}
+
+impl Step {
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::Idle => std::future::pending().await,
+            Self::Queueing(place) => Event::Place(place.await),
+            Self::Passing(passing) => Event::Passed((&mut passing.answer).await),
+        }
+    }
+}
+
+async fn ended(worker: &mut Option<Running>) {
+    if let Some(worker) = worker {
+        let _ = (&mut worker.task).await;
+    }
+}
+
+async fn seen(yard: &Yard, mailbox: MailboxId, from: Option<std::time::Instant>) {
+    if let Some(from) = from {
+        tokio::time::sleep_until(Instant::from_std(from)).await;
+    }
+    yard.spool.changed(mailbox).await;
+}
+
+fn kind(last_full: Option<Timestamp>) -> Pass {
+    if last_full.is_some() { Pass::Incremental } else { Pass::Full }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn instant(at: Timestamp) -> Instant {
+    let wait = at.duration_since(Timestamp::now());
+    Instant::now() + Duration::try_from(wait).unwrap_or_default()
+}
+
+fn chance() -> u8 {
+    let mut byte = [0];
+    // Without randomness the retries only come closer together.
+    let _ = getrandom::fill(&mut byte);
+    byte[0]
+}
