@@ -1,13 +1,34 @@
-//! The check of a domain: walk, ask, judge.
+//! The check of a domain: walk to its servers, ask them all, judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RData, RecordType};
 use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tracing::debug;
 
-use crate::{HostName, Observation, Verdict, roots};
+use crate::advice::{Facts, Target, advise};
+use crate::ask::{Asker, Question, Recursion};
+use crate::observation::{Answer, Failure, Outcome, Role};
+use crate::walk::{Walker, Zone, fqdn, question};
+use crate::{HostName, Observation, Policy, answer, roots, verdict};
+
+/// Questions under way at once, over all domains.
+const QUESTIONS_AT_ONCE: usize = 64;
+/// Domains under way at once.
+const DOMAINS_AT_ONCE: usize = 8;
+/// Zones that an alias may lead through.
+const MAX_ZONES: u32 = 8;
+/// A walk may take this many timeouts.
+const PATIENCE: u32 = 20;
+/// The gathering of facts for advice may take this many timeouts.
+const GATHERING: u32 = 5;
+/// MX hosts that are looked up for advice.
+const MAX_TARGETS: usize = 16;
 
 /// Whom to ask, and what counts.
 #[derive(Debug, Clone)]
@@ -24,7 +45,7 @@ pub struct Config {
     pub accept: Vec<String>,
     /// The Office 365 host of each domain, where the operator pins it (domain -> host).
     pub expect: BTreeMap<String, String>,
-    /// How long to wait for one answer before asking again; three attempts are made.
+    /// How long to wait for one answer; a silent server is asked three times, the last time over TCP.
     pub timeout: Duration,
 }
 
@@ -46,35 +67,287 @@ impl Default for Config {
 #[derive(Debug, Clone)]
 pub struct Checker {
     config: Arc<Config>,
+    asker: Asker,
 }
 
 impl Checker {
     /// A checker with this configuration.
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config) }
+        let asker = Asker::new(config.timeout, QUESTIONS_AT_ONCE);
+        Self { config: Arc::new(config), asker }
     }
 
-    /// Asks everybody about `domain` and judges what they say. `old_mx` names the source's MX hosts; these
-    /// never count as Office 365 by their form. Never fails: what could not be learned is in the observation.
+    /// Asks everybody about `domain` and judges what they say.
+    ///
+    /// `old_mx` names the source's MX hosts; they never count by their form, even if the source is Office 365
+    /// itself. Give what the operator says, not what an earlier check saw. Never fails: what could not be
+    /// learned is in the observation. Takes seconds, and a minute or so where servers are silent.
     pub async fn check(&self, domain: &str, old_mx: &[String]) -> Observation {
-        let _ = (&self.config, old_mx);
-        Observation {
-            domain: HostName::from(domain),
-            at: Timestamp::now(),
-            zone: None,
-            answers: Vec::new(),
-            verdict: Verdict::Unknown,
-            reasons: Vec::new(),
-            advice: Vec::new(),
-        }
+        let mut host = HostName::from(domain);
+        let name = fqdn(&host).and_then(|name| match name.is_root() {
+            true => Err(Failure::Malformed("the root is not a mail domain".to_owned())),
+            false => Ok(name),
+        });
+        let name = match name {
+            Ok(name) => name,
+            Err(failure) => {
+                let answers = vec![unreached(&host, failure)];
+                return self.judge(host, None, answers, old_mx, &Facts::default());
+            }
+        };
+        host = HostName::from(&name);
+        let walker = Walker::new(self.asker.clone(), Arc::clone(&self.config));
+        let ((zone, mut answers), resolved) =
+            tokio::join!(self.ask_authoritative(&walker, &name), self.ask_resolvers(&walker, &name));
+        answers.extend(resolved);
+        let mut facts = Facts {
+            delegated: zone.as_ref().map(|zone| zone.delegated.clone()).unwrap_or_default(),
+            claimed: zone.as_ref().map(|zone| zone.claimed.clone()).unwrap_or_default(),
+            ..Facts::default()
+        };
+        // What is not learned in time gives no advice.
+        let gathering = gather(&walker, &name, &answers, &mut facts);
+        let _ = tokio::time::timeout(self.config.timeout * GATHERING, gathering).await;
+        let apex = zone.map(|zone| HostName::from(&zone.apex));
+        let observation = self.judge(host, apex, answers, old_mx, &facts);
+        debug!(domain = %observation.domain, verdict = %observation.verdict, "Domain checked.");
+        observation
     }
 
     /// Checks many domains, several at a time; observations in the order of `domains`.
     pub async fn check_all(&self, domains: &[String], old_mx: &[String]) -> Vec<Observation> {
-        let mut observations = Vec::with_capacity(domains.len());
-        for domain in domains {
-            observations.push(self.check(domain, old_mx).await);
+        let old_mx: Arc<[String]> = old_mx.into();
+        let mut waiting = domains.iter().cloned().enumerate();
+        let mut under_way = JoinSet::new();
+        let mut done = BTreeMap::new();
+        let mut start = |under_way: &mut JoinSet<_>| {
+            if let Some((index, domain)) = waiting.next() {
+                let (checker, old_mx) = (self.clone(), Arc::clone(&old_mx));
+                under_way.spawn(async move { (index, checker.check(&domain, &old_mx).await) });
+            }
+        };
+        for _ in 0..DOMAINS_AT_ONCE {
+            start(&mut under_way);
         }
-        observations
+        while let Some(joined) = under_way.join_next().await {
+            start(&mut under_way);
+            if let Ok((index, observation)) = joined {
+                done.insert(index, observation);
+            }
+        }
+        done.into_values().collect()
     }
+
+    fn judge(
+        &self,
+        domain: HostName,
+        zone: Option<HostName>,
+        answers: Vec<Answer>,
+        old_mx: &[String],
+        facts: &Facts,
+    ) -> Observation {
+        let policy = self.policy(&domain, old_mx);
+        let ruling = verdict::rule(&answers, &policy);
+        let advice = advise(&domain, &answers, ruling.verdict, &policy, facts);
+        Observation {
+            domain,
+            at: Timestamp::now(),
+            zone,
+            answers,
+            verdict: ruling.verdict,
+            reasons: ruling.reasons,
+            advice,
+        }
+    }
+
+    fn policy(&self, domain: &HostName, old_mx: &[String]) -> Policy {
+        let suffix = |text: &String| HostName::from(text.trim().trim_start_matches("*."));
+        let expect = self.config.expect.iter().find(|(key, _)| HostName::from(key.as_str()) == *domain);
+        Policy {
+            accept: self.config.accept.iter().map(suffix).collect(),
+            expect: expect.map(|(_, host)| HostName::from(host.as_str())),
+            old: old_mx.iter().map(|host| HostName::from(host.as_str())).collect(),
+        }
+    }
+
+    /// The zone and the answers of all its servers; an alias that leaves the zone is followed to the next.
+    async fn ask_authoritative(&self, walker: &Walker, name: &Name) -> (Option<Zone>, Vec<Answer>) {
+        let mut name = name.clone();
+        let mut answers = Vec::new();
+        for _ in 0..MAX_ZONES {
+            let walk = tokio::time::timeout(self.config.timeout * PATIENCE, walker.zone_of(&name)).await;
+            let zone = match walk.unwrap_or_else(|_| Err(Failure::Walk("it took too long".to_owned()))) {
+                Ok(zone) => zone,
+                Err(failure) => return (None, vec![unreached(&HostName::from(&name), failure)]),
+            };
+            answers = self.ask_servers(walker, &name, &zone).await;
+            let aliases: BTreeSet<&HostName> = answers.iter().filter_map(alias).collect();
+            // All must say the same for the alias to be followed; else they disagree, and that is the answer.
+            let [target] = aliases.into_iter().collect::<Vec<_>>()[..] else { return (Some(zone), answers) };
+            match fqdn(target) {
+                Ok(target) if answers.iter().all(|answer| alias(answer).is_some()) => name = target,
+                _ => return (Some(zone), answers),
+            }
+        }
+        (None, answers)
+    }
+
+    async fn ask_servers(&self, walker: &Walker, name: &Name, zone: &Zone) -> Vec<Answer> {
+        let mut asked = JoinSet::new();
+        let mut index = 0;
+        for server in &zone.servers {
+            let addresses: Vec<Option<SocketAddr>> = match &server.addresses[..] {
+                [] => vec![None],
+                some => some.iter().copied().map(Some).collect(),
+            };
+            for address in addresses {
+                let (walker, name, apex, host) =
+                    (walker.clone(), name.clone(), zone.apex.clone(), server.host.clone());
+                asked.spawn(async move { (index, ask_server(&walker, &name, &apex, host, address).await) });
+                index += 1;
+            }
+        }
+        in_order(asked).await
+    }
+
+    async fn ask_resolvers(&self, walker: &Walker, name: &Name) -> Vec<Answer> {
+        let mut asked = JoinSet::new();
+        for (index, &resolver) in self.config.resolvers.iter().enumerate() {
+            let (walker, name) = (walker.clone(), name.clone());
+            asked.spawn(async move { (index, ask_resolver(&walker, &name, resolver).await) });
+        }
+        in_order(asked).await
+    }
+}
+
+/// Looks up what advice needs beside the answers.
+async fn gather(walker: &Walker, name: &Name, answers: &[Answer], facts: &mut Facts) {
+    facts.texts = texts(walker, name).await;
+    let autodiscover = HostName::from(format!("autodiscover.{}", HostName::from(name)));
+    facts.autodiscover = target(walker, &autodiscover).await;
+    let records = answers.iter().filter_map(|answer| match &answer.outcome {
+        Outcome::Records(records) => Some(records),
+        _ => None,
+    });
+    let hosts: BTreeSet<&HostName> = records.flatten().map(|record| &record.host).collect();
+    for host in hosts.into_iter().filter(|host| !host.is_root()).take(MAX_TARGETS) {
+        if let Some(target) = target(walker, host).await {
+            facts.targets.insert(host.clone(), target);
+        }
+    }
+}
+
+async fn ask_server(
+    walker: &Walker,
+    name: &Name,
+    apex: &Name,
+    server: String,
+    address: Option<SocketAddr>,
+) -> Answer {
+    let mut answer = Answer {
+        role: Role::Authoritative,
+        server,
+        address,
+        name: HostName::from(name),
+        transport: None,
+        authoritative: false,
+        outcome: Outcome::Failed(Failure::NoAddress),
+        ttl: None,
+        serial: None,
+    };
+    let Some(address) = address else { return answer };
+    let mx = walker.ask(address, &question(name, RecordType::MX)).await;
+    if mx.is_ok() {
+        let soa = walker.ask(address, &question(apex, RecordType::SOA)).await;
+        answer.serial = soa.ok().as_ref().and_then(answer::serial);
+    }
+    answer.take(mx, name, Some(apex));
+    answer
+}
+
+async fn ask_resolver(walker: &Walker, name: &Name, resolver: SocketAddr) -> Answer {
+    let question = Question { name: name.clone(), kind: RecordType::MX, recursion: Recursion::Desired };
+    let mut answer = Answer {
+        role: Role::Resolver,
+        server: resolver.to_string(),
+        address: Some(resolver),
+        name: HostName::from(name),
+        transport: None,
+        authoritative: false,
+        outcome: Outcome::Failed(Failure::NoAddress),
+        ttl: None,
+        serial: None,
+    };
+    answer.take(walker.ask(resolver, &question).await, name, None);
+    answer
+}
+
+impl Answer {
+    fn take(&mut self, reply: Result<crate::ask::Reply, Failure>, name: &Name, zone: Option<&Name>) {
+        match reply {
+            Ok(reply) => {
+                (self.outcome, self.ttl) = answer::read(&reply, name, self.role, zone);
+                self.transport = Some(reply.transport);
+                self.authoritative = reply.message.metadata.authoritative;
+            }
+            Err(failure) => self.outcome = Outcome::Failed(failure),
+        }
+    }
+}
+
+/// The answer that stands for servers that were never found.
+fn unreached(name: &HostName, failure: Failure) -> Answer {
+    Answer {
+        role: Role::Authoritative,
+        server: format!("(servers of {name})"),
+        address: None,
+        name: name.clone(),
+        transport: None,
+        authoritative: false,
+        outcome: Outcome::Failed(failure),
+        ttl: None,
+        serial: None,
+    }
+}
+
+fn alias(answer: &Answer) -> Option<&HostName> {
+    match &answer.outcome {
+        Outcome::Alias(target) => Some(target),
+        _ => None,
+    }
+}
+
+async fn in_order<K: Ord + Send + 'static>(asked: JoinSet<(K, Answer)>) -> Vec<Answer> {
+    let mut answers = asked.join_all().await;
+    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// What `host` is, if anybody says.
+async fn target(walker: &Walker, host: &HostName) -> Option<Target> {
+    let name = fqdn(host).ok()?;
+    let reply = walker.look_up(&name, RecordType::A).await.ok()?;
+    let (end, _) = answer::follow(&reply.message.answers, &name);
+    if end != name {
+        return Some(Target::Alias(HostName::from(&end)));
+    }
+    if reply.message.metadata.response_code == ResponseCode::NXDomain {
+        return Some(Target::Missing);
+    }
+    if reply.message.answers.iter().any(|record| record.data.ip_addr().is_some()) {
+        return Some(Target::Host);
+    }
+    let reply = walker.look_up(&name, RecordType::AAAA).await.ok()?;
+    let has_address = reply.message.answers.iter().any(|record| record.data.ip_addr().is_some());
+    Some(if has_address { Target::Host } else { Target::Missing })
+}
+
+/// The TXT records of `name`, if anybody says.
+async fn texts(walker: &Walker, name: &Name) -> Option<Vec<String>> {
+    let reply = walker.look_up(name, RecordType::TXT).await.ok()?;
+    let texts = reply.message.answers.iter().filter_map(|record| match &record.data {
+        RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+        _ => None,
+    });
+    Some(texts.collect())
 }

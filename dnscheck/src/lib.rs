@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod advice;
+mod answer;
 mod ask;
 mod checker;
 pub mod clock;

@@ -74,6 +74,14 @@ struct Cut {
     servers: Vec<NameServer>,
 }
 
+/// Where a walk ended: the cut above, the cut whose servers hold the name, and the name's zone.
+#[derive(Debug)]
+struct Descent {
+    parent: Option<Cut>,
+    cut: Cut,
+    apex: Name,
+}
+
 /// What an answer means for the walk.
 enum Step {
     /// The name lies in a zone delegated further.
@@ -102,7 +110,7 @@ impl Walker {
 
     /// The zone that holds `name`, with every server that anybody names for it.
     pub(crate) async fn zone_of(&self, name: &Name) -> Result<Zone, Failure> {
-        let (parent, cut, apex) = self.descend(name.clone(), 0).await?;
+        let Descent { parent, cut, apex } = self.descend(name.clone(), 0).await?;
         if apex.is_root() {
             let servers = cut.servers;
             return Ok(Zone { apex, servers, delegated: BTreeSet::new(), claimed: BTreeSet::new() });
@@ -147,19 +155,19 @@ impl Walker {
                 return Ok(reply);
             }
         }
-        let (_, cut, _) = self.descend(name.clone(), depth).await?;
+        let Descent { cut, .. } = self.descend(name.clone(), depth).await?;
         let question = question(name, kind);
         self.first(&cut.servers, &question, |reply| reply.message.metadata.authoritative.then_some(reply))
             .await
             .map_err(|last| Failure::Walk(format!("{}: {last}", HostName::from(name))))
     }
 
-    /// Follows delegations from the roots to a server that holds `name`: the cut above, the cut, the apex.
+    /// Follows delegations from the roots to servers that hold `name`.
     fn descend(
         &self,
         name: Name,
         depth: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(Option<Cut>, Cut, Name), Failure>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Descent, Failure>> + Send + '_>> {
         Box::pin(async move {
             let mut name = name;
             let roots = self.config.roots.iter();
@@ -177,7 +185,7 @@ impl Walker {
                         Failure::Walk(format!("no server of {} helped: {last}", HostName::from(&zone)))
                     })?;
                 match step {
-                    Step::Here { apex } => return Ok((parent, cut, apex)),
+                    Step::Here { apex } => return Ok(Descent { parent, cut, apex }),
                     Step::HereAbove => name = name.base_name(),
                     Step::Below { zone, named } => {
                         debug!(zone = %zone, servers = named.hosts.len(), "Delegation.");

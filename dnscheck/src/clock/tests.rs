@@ -88,104 +88,158 @@ fn named(verdict: &str) -> Verdict {
 
 #[test]
 fn holds_for_the_wait_and_is_confirmed() {
-    check("now 0", &expect![[r#"
+    check(
+        "now 0",
+        &expect![[r#"
         since None, held 0 of 72, confirmed None: never looked at
-    "#]]);
-    check("0 source\nnow 0", &expect![[r#"
+    "#]],
+    );
+    check(
+        "0 source\nnow 0",
+        &expect![[r#"
         since None, held 0 of 72, confirmed None: the last observation, 2026-09-21T14:13:20Z, is source
-    "#]]);
-    check("0 source\nhours 1..72 every 1 office365\nnow 72", &expect![[r#"
+    "#]],
+    );
+    check(
+        "0 source\nhours 1..72 every 1 office365\nnow 72",
+        &expect![[r#"
         since Some(1), held 71 of 72, confirmed None: holds since 2026-09-21T15:13:20Z
-    "#]]);
-    check("0 source\nhours 1..73 every 1 office365\nnow 73", &expect![[r#"
+    "#]],
+    );
+    check(
+        "0 source\nhours 1..73 every 1 office365\nnow 73",
+        &expect![[r#"
         since Some(1), held 72 of 72, confirmed Some(73): held since 2026-09-21T15:13:20Z
-    "#]]);
-    check("hours 1..40 every 1 office365\nhours 41..80 every 1 filtered\nnow 80", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 1..40 every 1 office365\nhours 41..80 every 1 filtered\nnow 80",
+        &expect![[r#"
         since Some(1), held 79 of 72, confirmed Some(73): held since 2026-09-21T15:13:20Z
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn anything_else_starts_it_anew() {
+    let expected = expect![[r#"
+        since Some(82), held 18 of 72, confirmed None: holds since 2026-09-25T00:13:20Z
+    "#]];
     for broken in ["source", "mixed", "none", "null"] {
-        check(
-            &format!("hours 0..80 every 1 office365\n81 {broken}\nhours 82..100 every 1 office365\nnow 100"),
-            &expect![[r#"
-                since Some(82), held 18 of 72, confirmed None: holds since 2026-09-25T00:13:20Z
-            "#]#"
-                since Some(82), held 18 of 72, confirmed None: holds since 2026-09-25T00:13:20Z
-            "#]#"
-                since Some(82), held 18 of 72, confirmed None: holds since 2026-09-25T00:13:20Z
-            "#]#"
-                since Some(82), held 18 of 72, confirmed None: holds since 2026-09-25T00:13:20Z
-            "#]],
-        );
+        let course =
+            format!("hours 0..80 every 1 office365\n81 {broken}\nhours 82..100 every 1 office365\nnow 100");
+        check(&course, &expected);
     }
-    check("hours 0..80 every 1 office365\n81 mixed\nnow 81", &expect![[r#"
+    check(
+        "hours 0..80 every 1 office365\n81 mixed\nnow 81",
+        &expect![[r#"
         since None, held 0 of 72, confirmed None: the last observation, 2026-09-24T23:13:20Z, is mixed
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn unknown_neither_breaks_nor_counts() {
-    check("hours 0..40 every 1 office365\n41 unknown\nhours 42..73 every 1 office365\nnow 73", &expect![[r#"
+    check(
+        "hours 0..40 every 1 office365\n41 unknown\nhours 42..73 every 1 office365\nnow 73",
+        &expect![[r#"
         since Some(0), held 73 of 72, confirmed Some(72): held since 2026-09-21T14:13:20Z
-    "#]]);
-    check("hours 0..73 every 1 office365\n74 unknown\nnow 74", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..73 every 1 office365\n74 unknown\nnow 74",
+        &expect![[r#"
         since Some(0), held 73 of 72, confirmed None: the last observation could not tell; good before
-    "#]]);
-    check("hours 0..40 every 1 office365\nhours 41..50 every 1 unknown\n51 office365\nnow 51", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..40 every 1 office365\nhours 41..50 every 1 unknown\n51 office365\nnow 51",
+        &expect![[r#"
         since Some(51), held 0 of 72, confirmed None: holds since 2026-09-23T17:13:20Z, from the end of a gap in observation that was too long to count
-    "#]]);
-    check("hours 0..100 every 1 unknown\nnow 100", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..100 every 1 unknown\nnow 100",
+        &expect![[r#"
         since None, held 0 of 72, confirmed None: the last observation, 2026-09-25T18:13:20Z, is unknown
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn long_gap_starts_it_anew() {
-    check("0 office365\n73 office365\nnow 73", &expect![[r#"
+    check(
+        "0 office365\n73 office365\nnow 73",
+        &expect![[r#"
         since Some(73), held 0 of 72, confirmed None: holds since 2026-09-24T15:13:20Z, from the end of a gap in observation that was too long to count
-    "#]]);
-    check("hours 0..72 every 6 office365\nnow 73", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..72 every 6 office365\nnow 73",
+        &expect![[r#"
         since Some(0), held 72 of 72, confirmed Some(72): held since 2026-09-21T14:13:20Z
-    "#]]);
-    check("hours 0..72 every 6 office365\nnow 80", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..72 every 6 office365\nnow 80",
+        &expect![[r#"
         since Some(0), held 72 of 72, confirmed None: last looked at 2026-09-24T14:13:20Z: too long ago to say that it still holds
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn old_record_that_is_cached_longer_lengthens_the_wait() {
-    check("0 source ttl=345600\nhours 1..80 every 1 office365\nnow 80", &expect![[r#"
+    check(
+        "0 source ttl=345600\nhours 1..80 every 1 office365\nnow 80",
+        &expect![[r#"
         since Some(1), held 79 of 96, confirmed None: holds since 2026-09-21T15:13:20Z
-    "#]]);
+    "#]],
+    );
     // Lowered two hours before the switch: the longer TTL ends when it would have without that.
-    check("0 source ttl=345600\n2 source ttl=300\nhours 4..80 every 1 office365\nnow 80", &expect![[r#"
+    check(
+        "0 source ttl=345600\n2 source ttl=300\nhours 4..80 every 1 office365\nnow 80",
+        &expect![[r#"
         since Some(4), held 76 of 94, confirmed None: holds since 2026-09-21T18:13:20Z
-    "#]]);
+    "#]],
+    );
     // Nonsense is cut to a week.
-    check("0 source ttl=2147483647\nhours 1..80 every 1 office365\nnow 80", &expect![[r#"
+    check(
+        "0 source ttl=2147483647\nhours 1..80 every 1 office365\nnow 80",
+        &expect![[r#"
         since Some(1), held 79 of 168, confirmed None: holds since 2026-09-21T15:13:20Z
-    "#]]);
+    "#]],
+    );
     // The record may have been put back in the gap.
-    check("0 source ttl=345600\nhours 1..4 every 1 office365\n20 office365\nnow 20", &expect![[r#"
+    check(
+        "0 source ttl=345600\nhours 1..4 every 1 office365\n20 office365\nnow 20",
+        &expect![[r#"
         since Some(20), held 0 of 96, confirmed None: holds since 2026-09-22T10:13:20Z, from the end of a gap in observation that was too long to count
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn clock_that_is_set_back_proves_nothing() {
-    check("hours 0..73 every 1 office365\n20 office365\nnow 20", &expect![[r#"
+    check(
+        "hours 0..73 every 1 office365\n20 office365\nnow 20",
+        &expect![[r#"
         since Some(20), held 0 of 72, confirmed None: holds since 2026-09-22T10:13:20Z, from when the machine's clock was set back
-    "#]]);
-    check("hours 0..73 every 1 office365\nnow 20", &expect![[r#"
+    "#]],
+    );
+    check(
+        "hours 0..73 every 1 office365\nnow 20",
+        &expect![[r#"
         since Some(0), held 73 of 72, confirmed None: last looked at 2026-09-24T15:13:20Z, which is in the future: the clock was set back
-    "#]]);
+    "#]],
+    );
     // Far ahead by mistake: the jump is a gap.
-    check("hours 0..3 every 1 office365\n900 office365\nnow 900", &expect![[r#"
+    check(
+        "hours 0..3 every 1 office365\n900 office365\nnow 900",
+        &expect![[r#"
         since Some(900), held 0 of 72, confirmed None: holds since 2026-10-29T02:13:20Z, from the end of a gap in observation that was too long to count
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
