@@ -48,7 +48,10 @@ proptest! {
 
 #[test]
 fn statuses() {
-    check("A1 OK done", expect![[r#"
+    check(
+        "A1 OK done",
+        expect![[r#"
         Tagged { tag: b"A1", text: StatusText { status: Ok, code: None, text: "done" } }
-    "#]]);
+    "#]],
+    );
 }
