@@ -76,7 +76,7 @@ pub struct Session {
 }
 
 /// One domain as last observed, and its clock.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DomainStatus {
     /// The domain.
     pub domain: String,
@@ -86,11 +86,11 @@ pub struct DomainStatus {
     pub observed: Option<Timestamp>,
     /// Since when mail has gone to Office 365 without a break.
     pub since: Option<Timestamp>,
-    /// Seconds for which that must hold.
-    pub required_seconds: i64,
-    /// Seconds that are left; `None` while the clock does not run.
+    /// When that will be confirmed, if nothing changes.
+    pub due: Option<Timestamp>,
+    /// Seconds until then; `None` while the clock does not run, and once confirmed.
     pub remaining_seconds: Option<i64>,
-    /// When it was confirmed.
+    /// When it was confirmed; `None` again if it was not looked at for too long since.
     pub confirmed: Option<Timestamp>,
     /// Why the clock stands where it stands.
     pub reason: String,
@@ -127,10 +127,10 @@ pub struct RemoveBatch {
     pub by: String,
 }
 
-/// Body of `POST /v1/mailboxes/ADDRESS/declare-moved`.
+/// Body of `POST /v1/mailboxes/ADDRESS/declare-moved` and `…/allow-deletions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DeclareMoved {
+pub struct By {
     /// Who says so, and how they know.
     pub by: String,
 }

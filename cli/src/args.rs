@@ -62,6 +62,8 @@ pub enum Command {
     /// Where mail of a domain is delivered.
     #[command(subcommand)]
     Dns(Dns),
+    /// Mail that still reaches the source after the cutover was confirmed.
+    Stragglers,
     /// Clients that are connected through the proxy.
     #[command(subcommand)]
     Sessions(Sessions),
@@ -179,6 +181,8 @@ pub enum Batch {
     },
     /// Stop a batch; what is under way is brought to a clean end.
     Stop { name: String },
+    /// What would go, what would be skipped and why, without writing anything.
+    Plan { name: String },
     /// All batches, or one with its mailboxes.
     Status {
         name: Option<String>,
@@ -188,6 +192,8 @@ pub enum Batch {
     },
     /// Run an incremental pass of every mailbox now.
     SyncNow { name: String },
+    /// Read both sides anew and compare message by message.
+    Verify { name: String },
     /// The account of a batch: what is mirrored, pending, skipped, gone. Also of a removed batch.
     Report { name: String },
     /// Remove a batch. The gate must be open, or --force and a reason given.
@@ -225,6 +231,8 @@ pub enum Mailbox {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Carry out the deletions that the cap held back.
+    AllowDeletions { address: String },
     /// Try a failed mailbox again at once.
     Retry { address: String },
 }

@@ -8,6 +8,7 @@ pub mod mailbox;
 pub mod serve;
 pub mod sessions;
 pub mod status;
+pub mod stragglers;
 mod watch;
 
 use crate::{output, output::Format};

@@ -49,6 +49,7 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
             Command::Batch(batch) => command::batch::run(&global, batch, format).await,
             Command::Mailbox(mailbox) => command::mailbox::run(&global, mailbox, format).await,
             Command::Dns(dns) => command::dns::run(&global, dns, format).await,
+            Command::Stragglers => command::stragglers::run(&global, format).await,
             Command::Sessions(args::Sessions::List) => command::sessions::list(&global, format).await,
         }
     });

@@ -11,7 +11,9 @@ use axum::{
     body::Bytes,
     extract::{Path, Query, State},
 };
-use mailferry_sync::batch::{BatchError, BatchStatus, NewBatch, Removal, Report, Start};
+use mailferry_sync::batch::{
+    BatchError, BatchPlan, BatchStatus, BatchVerification, NewBatch, Removal, Report, Start,
+};
 use serde::Deserialize;
 
 pub(super) async fn list(State(parts): State<Parts>) -> Result<Json<Vec<BatchStatus>>, Problem> {
@@ -68,6 +70,20 @@ pub(super) async fn sync_now(
     Path(name): Path<String>,
 ) -> Result<Json<Done>, Problem> {
     Ok(Json(Done { outcome: parts.batches.sync_now(&name).await? }))
+}
+
+pub(super) async fn plan(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+) -> Result<Json<BatchPlan>, Problem> {
+    Ok(Json(parts.batches.plan(&name).await?))
+}
+
+pub(super) async fn verify(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+) -> Result<Json<BatchVerification>, Problem> {
+    Ok(Json(parts.batches.verify(&name).await?))
 }
 
 pub(super) async fn report(

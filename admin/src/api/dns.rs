@@ -1,12 +1,11 @@
-//! `/v1/dns`: the observations that the ledger has, and what the clock makes of them.
+//! `/v1/dns`: what the watch recorded, and how long it is to go.
 
 use super::reading;
 use crate::{parts::Parts, problem::Problem, shape::DomainStatus};
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use mailferry_dnscheck::{Observation, clock};
-use mailferry_sync::csv::domain_of;
-use std::collections::BTreeSet;
+use mailferry_ledger::ReadError;
+use mailferry_sync::watch;
 
 pub(super) async fn status(State(parts): State<Parts>) -> Result<Json<Vec<DomainStatus>>, Problem> {
     reading(move || domains(&parts)).await
@@ -14,31 +13,33 @@ pub(super) async fn status(State(parts): State<Parts>) -> Result<Json<Vec<Domain
 
 /// Every domain of every batch's addresses.
 pub(super) fn domains(parts: &Parts) -> Result<Vec<DomainStatus>, Problem> {
-    let mailboxes = parts.batches.mailboxes(None)?;
-    let domains: BTreeSet<String> =
-        mailboxes.iter().filter_map(|mailbox| domain_of(&mailbox.address)).collect();
     let now = Timestamp::now();
-    domains.into_iter().map(|domain| of_domain(parts, domain, now)).collect()
+    let unreadable = |error: ReadError| Problem::local(error.to_string());
+    let domains = watch::domains(&parts.ledger).map_err(unreadable)?;
+    domains.into_iter().map(|domain| of_domain(parts, domain, now).map_err(unreadable)).collect()
 }
 
-fn of_domain(parts: &Parts, domain: String, now: Timestamp) -> Result<DomainStatus, Problem> {
-    let recorded = parts
-        .ledger
-        .observations(&domain, Timestamp::MIN)
-        .map_err(|error| Problem::local(error.to_string()))?;
-    let observations: Vec<Observation> =
-        recorded.iter().filter_map(|one| serde_json::from_str(&one.evidence).ok()).collect();
-    let clock = clock::read(&observations, &parts.rules, now);
-    let last = observations.last().cloned();
+fn of_domain(parts: &Parts, domain: String, now: Timestamp) -> Result<DomainStatus, ReadError> {
+    let cutover = watch::cutover(&parts.ledger, &domain)?;
+    let recorded = parts.ledger.last_observation(&domain)?;
+    let observation = recorded.and_then(|recorded| serde_json::from_str(&recorded.evidence).ok());
+    let Some(cutover) = cutover else {
+        return Ok(DomainStatus { domain, observation, ..DomainStatus::default() });
+    };
+    let confirmed = cutover.confirmed_at(now, &parts.rules);
+    let remaining_seconds = match confirmed {
+        Some(_) => None,
+        None => cutover.due.map(|due| due.duration_since(now).as_secs().max(0)),
+    };
     Ok(DomainStatus {
         domain,
-        verdict: last.as_ref().map(|last| last.verdict.to_string()),
-        observed: last.as_ref().map(|last| last.at),
-        since: clock.since,
-        required_seconds: clock.required.as_secs(),
-        remaining_seconds: clock.since.map(|_| clock.remaining().as_secs()),
-        confirmed: clock.confirmed_at,
-        reason: clock.reason,
-        observation: last,
+        verdict: Some(cutover.verdict.to_string()),
+        observed: Some(cutover.observed),
+        since: cutover.since,
+        due: cutover.due,
+        remaining_seconds,
+        confirmed,
+        reason: cutover.reason,
+        observation,
     })
 }

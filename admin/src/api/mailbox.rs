@@ -4,14 +4,17 @@ use super::{body, reading};
 use crate::{
     parts::Parts,
     problem::Problem,
-    shape::{DeclareMoved, Done},
+    shape::{By, Done},
 };
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
 };
-use mailferry_sync::batch::{MailboxDetail, MailboxStatus, ShowSkipped};
+use mailferry_sync::{
+    batch::{MailboxDetail, MailboxStatus, ShowSkipped},
+    stragglers::Straggler,
+};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -45,11 +48,24 @@ pub(super) async fn declare_moved(
     Path(address): Path<String>,
     bytes: Bytes,
 ) -> Result<Json<Done>, Problem> {
-    let DeclareMoved { by } = body(&bytes)?;
+    let By { by } = body(&bytes)?;
     if by.trim().is_empty() {
         return Err(Problem::usage("who says so is missing: it is recorded"));
     }
     Ok(Json(Done { outcome: parts.batches.declare_moved(&address, &by).await? }))
+}
+
+pub(super) async fn allow_deletions(
+    State(parts): State<Parts>,
+    Path(address): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Done>, Problem> {
+    let By { by } = body(&bytes)?;
+    Ok(Json(Done { outcome: parts.batches.allow_deletions(&address, &by).await? }))
+}
+
+pub(super) async fn stragglers(State(parts): State<Parts>) -> Result<Json<Vec<Straggler>>, Problem> {
+    reading(move || parts.batches.stragglers()).await
 }
 
 pub(super) async fn retry(

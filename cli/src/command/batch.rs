@@ -22,6 +22,7 @@ use std::{
     path::Path,
 };
 
+mod account;
 mod progress;
 
 pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Failure> {
@@ -63,6 +64,14 @@ pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Fa
                 &format!("batch {name} is at it already"),
             );
             Ok(())
+        }
+        Batch::Plan { name } => {
+            let plan = daemon.write(Method::POST, &path(&name, "/plan"), &serde_json::json!({})).await?;
+            account::plan(&plan, format)
+        }
+        Batch::Verify { name } => {
+            let found = daemon.write(Method::POST, &path(&name, "/verify"), &serde_json::json!({})).await?;
+            account::verification(&found, format)
         }
         Batch::Status { name: None, watch } => all(&daemon, watch.then_some(()), format).await,
         Batch::Status { name: Some(name), watch: true } => progress::watch(&daemon, &name, format).await,

@@ -43,6 +43,7 @@ pub async fn run(global: &Global, endpoint: Endpoint, format: Format) -> Result<
                 },
                 max_concurrent_migrations,
                 max_concurrent_incremental_syncs,
+                learn_credentials: false,
             };
             let path = format!("/v1/endpoints/{}", segment(&name));
             let outcome: Done = Daemon::find(global)?.write(Method::PUT, &path, &spec).await?;

@@ -8,7 +8,7 @@ use crate::{
     output::{self, Format, Table, bytes, moment, number},
 };
 use hyper::Method;
-use mailferry_admin::shape::{DeclareMoved, Done};
+use mailferry_admin::shape::{By, Done};
 use mailferry_sync::batch::{MailboxDetail, MailboxStatus};
 
 pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<(), Failure> {
@@ -18,6 +18,17 @@ pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<()
         Mailbox::Show { address, skipped } => show(&daemon, &address, skipped.then_some(()), format).await,
         Mailbox::DeclareMoved { address, reason } => {
             declare_moved(&daemon, &address, reason.as_deref(), format).await
+        }
+        Mailbox::AllowDeletions { address } => {
+            let path = format!("/v1/mailboxes/{}/allow-deletions", segment(&address));
+            let outcome: Done = daemon.write(Method::POST, &path, &By { by: operator() }).await?;
+            done(
+                outcome,
+                format,
+                &format!("the deletions held for {address} are carried out"),
+                &format!("no deletions are held for {address}"),
+            );
+            Ok(())
         }
         Mailbox::Retry { address } => {
             let path = format!("/v1/mailboxes/{}/retry", segment(&address));
@@ -197,7 +208,7 @@ async fn declare_moved(
     };
     for address in addresses {
         let path = format!("/v1/mailboxes/{}/declare-moved", segment(address));
-        let outcome: Done = daemon.write(Method::POST, &path, &DeclareMoved { by: by.clone() }).await?;
+        let outcome: Done = daemon.write(Method::POST, &path, &By { by: by.clone() }).await?;
         match format {
             Format::Json => {
                 output::json_line(&serde_json::json!({ "address": address, "outcome": outcome.outcome }))

@@ -5,6 +5,7 @@ use super::{
     Certificate, Config, ConfigError, ListenSecurity, Place, Problem, SECRET_VARIABLE, TOKEN_VARIABLE,
 };
 use mailferry_ledger::Vault;
+use mailferry_sync::oauth::{self, Credential, Tokens};
 use rustls::{
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -76,6 +77,7 @@ fn paths(config: &Config, found: &mut Found) {
 
 fn target(config: &Config, found: &mut Found) {
     let target = &config.target;
+    let before = found.problems.len();
     if target.port == 0 {
         found.problem("target.port", "0 is not a port; Office 365 has 993");
     }
@@ -86,17 +88,6 @@ fn target(config: &Config, found: &mut Found) {
     ] {
         if value.trim().is_empty() {
             found.problem(key, "is empty");
-        }
-    }
-    if let Some(url) = &target.token_url {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        match rest {
-            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
-                if url.starts_with("http://") {
-                    found.warning("target.token_url", "the client secret travels unencrypted over http");
-                }
-            }
-            _ => found.problem("target.token_url", format!("{url:?} is not an http(s) address")),
         }
     }
     if let Some(path) = &target.ca_file {
@@ -128,6 +119,12 @@ fn target(config: &Config, found: &mut Found) {
             "target.client_secret_file",
             "either a client secret or a certificate with its private key, not both",
         ),
+    }
+    // Each file by itself is good: are they good together?
+    if found.problems.len() == before
+        && let Err((key, why)) = tokens(config)
+    {
+        found.problem(key, why);
     }
 }
 
@@ -227,6 +224,39 @@ fn admin(config: &Config, found: &mut Found) {
 /// The OAuth client secret, from its file or the environment. The error is the message for the operator.
 pub fn client_secret(config: &Config) -> Result<SecretString, String> {
     secret(config.target.client_secret_file.as_deref(), SECRET_VARIABLE)
+}
+
+/// The source of tokens, all that it is made of checked; nothing is asked yet. The error has the key to blame.
+pub fn tokens(config: &Config) -> Result<Tokens, (&'static str, String)> {
+    let target = &config.target;
+    let credential = match (&target.certificate_file, &target.private_key_file) {
+        (Some(certificate_file), Some(private_key_file)) => {
+            let certificate = std::fs::read(certificate_file)
+                .map_err(|error| ("target.certificate_file", unreadable(certificate_file, &error)))?;
+            let private_key = std::fs::read_to_string(private_key_file)
+                .map_err(|error| ("target.private_key_file", unreadable(private_key_file, &error)))?;
+            Credential::Certificate { certificate, private_key: private_key.into() }
+        }
+        (_, _) => {
+            Credential::Secret(client_secret(config).map_err(|why| ("target.client_secret_file", why))?)
+        }
+    };
+    Tokens::new(oauth::Config {
+        token_url: config.token_url(),
+        scope: target.scope.clone(),
+        client_id: target.client_id.clone(),
+        credential,
+        ca_file: target.ca_file.clone(),
+    })
+    .map_err(|error| {
+        let key = match &error {
+            oauth::ConfigError::Url { .. } => "target.token_url",
+            oauth::ConfigError::CaFile { .. } => "target.ca_file",
+            oauth::ConfigError::Key(_) => "target.private_key_file",
+            oauth::ConfigError::EmptySecret => "target.client_secret_file",
+        };
+        (key, error.to_string())
+    })
 }
 
 /// The token of the admin TCP listener, from its file or the environment.

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_path() {
-        let text = "a = 1\n[proxy]\nlisten = [\n  { address = \"x\" },\n  { \"é\" = 1, address = \"y\" },\n]\n";
+        let text =
+            "a = 1\n[proxy]\nlisten = [\n  { address = \"x\" },\n  { \"é\" = 1, address = \"y\" },\n]\n";
         let at = |path| Place::of_key(text, path).map(|place| (place.line, place.column));
         assert_eq!(at("a"), Some((1, 1)));
         assert_eq!(at("proxy"), Some((2, 2)));

@@ -13,7 +13,6 @@ use crate::{
 };
 use jiff::Timestamp;
 use mailferry_admin::{parts::Parts, problem::Problem, server};
-use mailferry_dnscheck::clock::Rules;
 use mailferry_ledger::{Ledger, OpenError, Vault};
 use mailferry_spool::{Limits, Spool};
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
@@ -48,7 +47,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
     let parts = Parts {
         batches: batches.clone(),
         ledger: ledger.clone(),
-        rules: Rules { wait: config.dns.wait.0, ..Rules::default() },
+        rules: desk::rules(&config),
         views: Arc::new(views),
         started: Timestamp::now(),
     };
