@@ -1,0 +1,115 @@
+//! Target down, token endpoint down, spool disk full: clients notice nothing, the state is shown, work resumes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use mailferry_tests::mail::{Recipe, exact};
+use mailferry_tests::stand::{Options, Person, Stand};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(150);
+
+async fn synced_stand(options: Options) -> (Stand, Person) {
+    let mut stand = Stand::start(options).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    stand.source.load(&terry.login, Recipe::small(31, 50).mailbox()).unwrap();
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced("B1", PATIENCE).await.unwrap();
+    (stand, terry)
+}
+
+/// Works through the proxy for a while; not one step may fail.
+async fn undisturbed(stand: &Stand, person: &Person, seed: u64) {
+    let live = stand.client(person).live(json!({"seed": seed})).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let lived = live.stop().await.unwrap();
+    println!("{lived:?}");
+    assert!(lived.errors.is_empty() && lived.breaks == 0, "{lived:?}");
+    assert!(lived.done > 30 && lived.slowest < 2.0, "{lived:?}");
+}
+
+fn trouble(batch: &Value, words: &[&str]) -> bool {
+    let detail = batch["mailboxes"][0]["detail"].as_str().unwrap_or_default().to_lowercase();
+    words.iter().any(|word| detail.contains(word))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_target_down_clients_notice_nothing_and_work_resumes_by_itself() {
+    let (mut stand, terry) = synced_stand(Options::default()).await;
+    stand.target.relay.go_down().await;
+    undisturbed(&stand, &terry, 1).await;
+    let batch = stand
+        .reaches("B1", PATIENCE, |batch| trouble(batch, &["target", "refused", "connect"]))
+        .await
+        .expect("the outage is shown");
+    println!("shown: {}", batch["mailboxes"][0]["detail"]);
+    stand.target.relay.come_back().await.unwrap();
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_token_endpoint_down_clients_notice_nothing_and_work_resumes_by_itself() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    stand.source.load(&terry.login, Recipe::small(31, 50).mailbox()).unwrap();
+    stand.tokens.go_down().await;
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    undisturbed(&stand, &terry, 2).await;
+    let batch = stand
+        .reaches("B1", PATIENCE, |batch| trouble(batch, &["token", "oauth"]))
+        .await
+        .expect("the outage is shown");
+    println!("shown: {}", batch["mailboxes"][0]["detail"]);
+    stand.tokens.come_back().await.unwrap();
+    stand.synced("B1", PATIENCE).await.unwrap();
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_room_in_the_spool_clients_notice_nothing_and_the_pass_fills_the_gap() {
+    // No memory and no disk to speak of: every body that the tap sees is refused.
+    let options = Options { spool: "memory = \"1KiB\"\ndisk = \"1KiB\"".to_owned(), ..Options::default() };
+    let (mut stand, terry) = synced_stand(options).await;
+    undisturbed(&stand, &terry, 3).await;
+    stand.client(&terry).append("INBOX", "large", 2, 3_000_000).await.unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_spool_folder_gone_clients_notice_nothing_and_the_pass_fills_the_gap() {
+    let (mut stand, terry) = synced_stand(Options::default()).await;
+    // As good as a full disk, and root cannot get round it: no temporary file can be made.
+    let spool = stand.path().join("state/spool");
+    let _ = std::fs::remove_dir_all(&spool);
+    std::fs::write(&spool, "not a folder").unwrap();
+    undisturbed(&stand, &terry, 4).await;
+    stand.client(&terry).append("INBOX", "large", 2, 3_000_000).await.unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_renewed_before_they_end_and_an_expired_session_is_no_loss() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    stand.source.load(&terry.login, Recipe::small(9, 30).mailbox()).unwrap();
+    stand.tokens.set_lifetime(Duration::from_secs(34));
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced("B1", PATIENCE).await.unwrap();
+    let issued = stand.tokens.issued();
+    stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    stand
+        .source
+        .load(&terry.login, (0..3).map(|n| exact(&["INBOX"], 900 + n, "late", 1_650_000_000)))
+        .unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    assert!(stand.tokens.issued() > issued, "a new token was asked for");
+    let account = stand.account(&terry).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
