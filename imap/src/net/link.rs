@@ -133,6 +133,10 @@ impl Link {
         self.state().lost.clone().map_or(Ok(()), Err)
     }
 
+    pub(super) fn owed(&self) -> u32 {
+        self.state().owed
+    }
+
     // What the reader tells.
 
     /// A `+` came. Whether a literal was waiting for it.

@@ -158,6 +158,11 @@ impl Reader {
         }
     }
 
+    /// How many commands were given (queued ones among them) and not answered.
+    pub fn outstanding(&self) -> u32 {
+        self.link.owed()
+    }
+
     /// Whether every byte that came was used: nothing read ahead, no line begun.
     pub(super) fn is_between(&self) -> bool {
         self.ready.is_empty() && self.input.is_empty() && self.parts.is_empty() && self.framer.is_between()

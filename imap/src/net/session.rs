@@ -174,23 +174,23 @@ impl Session {
         found.ok_or_else(|| self.protocol("no namespace told"))
     }
 
-    /// LIST. `reference` and `pattern` are wire names; in the pattern `*` and `%` are wildcards.
-    pub async fn list(&mut self, reference: &str, pattern: &str) -> Result<Vec<Listed>, Error> {
+    /// LIST. `pattern` is a wire name too; `*` and `%` are wildcards in it.
+    pub async fn list(&mut self, reference: &FolderName, pattern: &str) -> Result<Vec<Listed>, Error> {
         self.list_by("LIST", reference, pattern).await
     }
 
     /// LSUB.
-    pub async fn lsub(&mut self, reference: &str, pattern: &str) -> Result<Vec<Listed>, Error> {
+    pub async fn lsub(&mut self, reference: &FolderName, pattern: &str) -> Result<Vec<Listed>, Error> {
         self.list_by("LSUB", reference, pattern).await
     }
 
     async fn list_by(
         &mut self,
         verb: &'static str,
-        reference: &str,
+        reference: &FolderName,
         pattern: &str,
     ) -> Result<Vec<Listed>, Error> {
-        let line = self.line(verb, &[reference.as_bytes(), pattern.as_bytes()])?;
+        let line = self.line(verb, &[reference.wire(), pattern.as_bytes()])?;
         let mut found = Vec::new();
         self.run_bytes(verb, &line, |response| match response {
             Response::List(listed) => found.push(listed),
@@ -204,12 +204,12 @@ impl Session {
     /// pipelined. Folders that cannot be selected, or whose STATUS is refused, have none.
     pub async fn list_status(
         &mut self,
-        reference: &str,
+        reference: &FolderName,
         pattern: &str,
     ) -> Result<Vec<(Listed, Option<FolderStatus>)>, Error> {
         let mut found: Vec<(Listed, Option<FolderStatus>)> = Vec::new();
         if self.capabilities.has("LIST-STATUS") {
-            let mut line = self.line("LIST", &[reference.as_bytes(), pattern.as_bytes()])?;
+            let mut line = self.line("LIST", &[reference.wire(), pattern.as_bytes()])?;
             line.extend_from_slice(format!(" RETURN (STATUS ({}))", self.status_items()).as_bytes());
             let mut statuses = Vec::new();
             self.run_bytes("LIST", &line, |response| match response {

@@ -60,6 +60,11 @@ impl TlsClient {
         Ok(Self { config: Arc::new(config), trust: trust.clone() })
     }
 
+    /// For those who speak TLS to the same server without this client: the same trust, the same sessions to resume.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// Whose certificates are good.
     pub fn trust(&self) -> &Trust {
         &self.trust
