@@ -109,4 +109,7 @@ pub enum ProxyError {
         /// Why.
         reason: String,
     },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
 }

@@ -10,27 +10,41 @@
 //! Must not know: the target, passes, batches.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admission;
 mod book;
+mod certificates;
 mod config;
+mod door;
 mod filter;
+mod listener;
+mod login;
+mod mirror;
+mod relay;
+mod sasl;
+mod session;
+mod stream;
+mod tap;
+mod upstream;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use mailferry_imap::net::Security;
 use mailferry_ledger::Ledger;
 use mailferry_spool::Spool;
 use tokio_util::sync::CancellationToken;
 
+use admission::Admission;
+use book::Book;
+use certificates::Certificates;
+use listener::{Door, Shared};
+use mirror::Mirror;
+
 pub use book::{ProxyCounters, SessionInfo};
 pub use config::{CertificateFiles, Listen, ProxyConfig, ProxyError, ProxyLimits};
-
-/// Why a tap sees no more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Blindness {
-    /// The relay was faster than the tap.
-    Slow,
-}
+pub use tap::Blindness;
 
 /// A proxy that listens. Clones share everything.
 #[derive(Clone)]
@@ -39,10 +53,11 @@ pub struct Proxy {
 }
 
 struct Inner {
-    config: ProxyConfig,
-    ledger: Ledger,
-    spool: Spool,
-    book: book::Book,
+    shared: Arc<Shared>,
+    certificates: Option<Arc<Certificates>>,
+    addresses: Vec<SocketAddr>,
+    /// Until [`Proxy::run`] takes them.
+    doors: Mutex<Vec<Door>>,
 }
 
 impl Proxy {
@@ -52,19 +67,63 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError`] says what and where; nothing is left listening then.
     pub fn new(config: ProxyConfig, ledger: Ledger, spool: Spool) -> Result<Self, ProxyError> {
-        Ok(Self { inner: Arc::new(Inner { config, ledger, spool, book: book::Book::default() }) })
+        let certificates = Self::check(&config)?;
+        let acceptor = match &certificates {
+            Some(certificates) => Some(certificates.acceptor()?),
+            None => None,
+        };
+        let doors: Vec<Door> = config
+            .listen
+            .iter()
+            .map(|listen| listener::bind(*listen, &config.listen))
+            .collect::<Result<_, _>>()?;
+        let addresses = doors.iter().map(|door| door.address).collect();
+        let book = Arc::new(Book::default());
+        let mirror = Mirror { ledger, spool, book: book.clone(), load: Arc::new(AtomicUsize::new(0)) };
+        let admission = Mutex::new(Admission::new(&config.limits));
+        let shared = Arc::new(Shared { config, acceptor, book, mirror, admission });
+        Ok(Self { inner: Arc::new(Inner { shared, certificates, addresses, doors: Mutex::new(doors) }) })
+    }
+
+    /// What can be known of a configuration without listening: `serve --check`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), but for addresses that are taken.
+    pub fn validate(config: &ProxyConfig) -> Result<(), ProxyError> {
+        Self::check(config).map(|_| ())
+    }
+
+    fn check(config: &ProxyConfig) -> Result<Option<Arc<Certificates>>, ProxyError> {
+        if config.listen.is_empty() {
+            return Err(ProxyError::NothingToListenOn);
+        }
+        for listen in &config.listen {
+            match listen.security {
+                Security::None if !listen.address.ip().to_canonical().is_loopback() => {
+                    return Err(ProxyError::PlainBeyondLoopback(listen.address));
+                }
+                Security::Ssl | Security::Tls if config.certificates.is_empty() => {
+                    return Err(ProxyError::NoCertificate(listen.address));
+                }
+                Security::None | Security::Ssl | Security::Tls => {}
+            }
+        }
+        if config.certificates.is_empty() {
+            return Ok(None);
+        }
+        Certificates::read(&config.certificates).map(Some)
     }
 
     /// The addresses that it listens on, in the order of the configuration, with the ports that were given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        todo!()
+        self.inner.addresses.clone()
     }
 
     /// Serves until `shutdown`, then lets the sessions come to rest within the drain limit and cuts what is left. Returns
-    /// when every session has ended.
+    /// when every session has ended. Called a second time, it has nothing to do.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let _ = (shutdown, &self.inner.config, &self.inner.ledger, &self.inner.spool);
-        todo!()
+        let doors = std::mem::take(&mut *self.inner.doors.lock().unwrap_or_else(PoisonError::into_inner));
+        listener::run(self.inner.shared.clone(), doors, shutdown).await;
     }
 
     /// Reads the certificate files again; sessions that are open keep theirs.
@@ -72,21 +131,24 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError::Certificate`]; the old ones stay in use then.
     pub fn reload_certificates(&self) -> Result<(), ProxyError> {
-        todo!()
+        match &self.inner.certificates {
+            Some(certificates) => certificates.reload(&self.inner.shared.config.certificates),
+            None => Ok(()),
+        }
     }
 
     /// The open sessions by number.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.inner.book.sessions()
+        self.inner.shared.book.sessions()
     }
 
     /// Ends a session; false when there is none of this number.
     pub fn kick(&self, session: u64) -> bool {
-        self.inner.book.kick(session)
+        self.inner.shared.book.kick(session)
     }
 
     /// Figures since the start.
     pub fn counters(&self) -> ProxyCounters {
-        self.inner.book.counters()
+        self.inner.shared.book.counters()
     }
 }

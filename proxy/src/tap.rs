@@ -17,12 +17,21 @@ use bytes::Bytes;
 use mailferry_imap::frame::{FrameError, Framer};
 use mailferry_imap::{FolderName, MailboxId, MessageKey};
 
-use client::{Pending, Partial};
+use client::{Partial, Pending};
 use selected::Selected;
 use server::Response;
 
 /// The most commands that may be unanswered at once; more is no client that we can follow.
 const MAX_PENDING: usize = 1_000;
+
+/// The longest line that is followed.
+const MAX_LINE: usize = 4 << 20;
+
+/// The largest literal that is kept, where it is no message: names, headers.
+const MAX_KEPT: u64 = 64 * 1024;
+
+/// The most bytes that a command or a response may have without its messages.
+const MAX_TEXT: usize = 8 << 20;
 
 /// What the tap saw.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +111,8 @@ pub(crate) struct Tap {
     response: Response,
     pending: VecDeque<Pending>,
     selected: Option<Selected>,
+    /// The folder that the SELECT whose answer is coming in opens.
+    opening: Option<Selected>,
     joins: Vec<fetch::Join>,
     bodies: u64,
     blind: Option<Blindness>,
@@ -113,12 +124,13 @@ impl Tap {
     pub(crate) fn new(mailbox: MailboxId) -> Self {
         Self {
             mailbox,
-            from_client: Framer::client(),
-            from_server: Framer::server().with_max_line(server::MAX_LINE),
+            from_client: Framer::client().with_max_line(MAX_LINE),
+            from_server: Framer::server().with_max_line(MAX_LINE),
             partial: Partial::default(),
             response: Response::default(),
             pending: VecDeque::new(),
             selected: None,
+            opening: None,
             joins: Vec::new(),
             bodies: 0,
             blind: None,
@@ -161,15 +173,25 @@ impl Tap {
             self.response = Response::default();
             self.pending.clear();
             self.selected = None;
+            self.opening = None;
             self.joins.clear();
             self.out.push(Observed::Blind(why));
         }
     }
 
+    /// The session is over. What the source did with commands that it did not answer is unknown.
+    pub(crate) fn on_end(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            self.hint(pending.kind);
+        }
+        let partial = std::mem::take(&mut self.partial);
+        partial.bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+    }
+
     fn on_unframable(&mut self, error: FrameError) {
         match error {
             FrameError::LineTooLong(_) => self.go_blind(Blindness::TooMuch),
-            FrameError::Ambiguous => self.go_blind(Blindness::Unframable),
+            FrameError::Ambiguous | FrameError::LiteralTooLarge => self.go_blind(Blindness::Unframable),
         }
     }
 

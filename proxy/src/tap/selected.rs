@@ -47,25 +47,21 @@ impl Selected {
 
     /// `* n EXPUNGE`.
     pub(crate) fn on_expunge(&mut self, seq: u32) {
-        if let Some(at) = index(seq) {
-            if at < self.uids.len() {
-                self.uids.remove(at);
-            }
+        if let Some(at) = index(seq)
+            && at < self.uids.len()
+        {
+            self.uids.remove(at);
         }
         self.exists = self.exists.saturating_sub(1);
     }
 
     /// `* VANISHED uids` (RFC 7162 section 3.2.10.2). A UID that we do not know leaves open which number went.
     pub(crate) fn on_vanished(&mut self, uids: &UidSet) {
-        let mut count = 0_u32;
-        for range in uids.ranges() {
-            count = count.saturating_add((range.end() - range.start()).saturating_add(1));
-        }
+        let count = u32::try_from(uids.len()).unwrap_or(u32::MAX);
         self.exists = self.exists.saturating_sub(count);
-        let known = self.uids.iter().flatten().filter(|uid| uids.contains(uid.value())).count();
-        let all_known = !self.uids.contains(&None) || u32::try_from(known) == Ok(count);
-        if all_known {
-            self.uids.retain(|uid| uid.is_none_or(|uid| !uids.contains(uid.value())));
+        let known = self.uids.iter().flatten().filter(|uid| uids.contains(**uid)).count();
+        if u32::try_from(known) == Ok(count) {
+            self.uids.retain(|uid| uid.is_none_or(|uid| !uids.contains(uid)));
         } else {
             self.uids.clear();
         }

@@ -1,0 +1,396 @@
+//! What happens between the greeting and the login. Pure: bytes in, moves out.
+//!
+//! Commands pass to the source as they are, except STARTTLS, which is ours. One thing is added: after a login attempt nothing
+//! more is sent on until the source has answered it, so that whatever the client sent behind it is there for
+//! the relay. Lines and literals are bounded; nobody has proved who they are yet.
+//!
+//! Must not know: sockets, time.
+
+use bytes::Bytes;
+use mailferry_imap::command;
+use mailferry_imap::token::{Part, Value};
+
+use crate::filter::Leg;
+use crate::sasl::Sasl;
+
+/// The longest line of a client that has not logged in.
+const MAX_LINE: usize = 8 * 1024;
+
+/// The longest line of a SASL exchange: tokens and tickets are large.
+const MAX_SASL_LINE: usize = 64 * 1024;
+
+/// The largest literal: names, passwords, ID values.
+const MAX_LITERAL: u64 = 8 * 1024;
+
+/// The largest command with all its literals.
+const MAX_COMMAND: usize = 64 * 1024;
+
+/// The most bytes that [`Door::on_client`] needs to see at once.
+pub(crate) const MAX_BUFFERED: usize = MAX_SASL_LINE + 1;
+
+/// What is to be done with what the client sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Move {
+    /// Nothing yet: more bytes are needed.
+    More,
+    /// Nothing yet: it is the source's turn.
+    Wait,
+    /// Send that many bytes on to the source.
+    Forward(usize),
+    /// Forget that many bytes, and answer this.
+    Answer(usize, Vec<u8>),
+    /// Forget that many bytes, answer this, then TLS begins.
+    StartTls(usize, Vec<u8>),
+    /// Say this and close.
+    Close(Vec<u8>),
+}
+
+/// What a line of the source meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// Nothing special.
+    Line,
+    /// The login was accepted.
+    LoggedIn,
+    /// The login was refused.
+    Refused,
+}
+
+/// Whether logins are taken at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Logins {
+    Welcome,
+    /// Too many were refused from there.
+    Barred,
+}
+
+/// A connection before its login.
+#[derive(Debug)]
+pub(crate) struct Door {
+    leg: Leg,
+    state: State,
+    /// Commands, other than logins, that the source has not answered.
+    unanswered: u32,
+    login: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Awaits a command.
+    Command,
+    /// Awaits the source's word about a literal.
+    Go(Current, usize),
+    /// Awaits the bytes of a literal.
+    Literal(Current, usize),
+    /// Awaits the rest of the command behind a literal.
+    Rest(Current),
+    /// Awaits the source's answer to a login.
+    Verdict(Attempt),
+    /// Awaits the client's line in a SASL exchange.
+    Sasl(Attempt),
+}
+
+/// A command that is coming in.
+#[derive(Debug)]
+struct Current {
+    tag: Vec<u8>,
+    verb: Verb,
+    parts: Vec<Part>,
+    size: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verb {
+    Login,
+    Authenticate,
+    StartTls,
+    Other,
+}
+
+/// A login on its way.
+#[derive(Debug)]
+struct Attempt {
+    tag: Vec<u8>,
+    sasl: Option<Sasl>,
+    name: Option<String>,
+}
+
+impl Door {
+    pub(crate) fn new(leg: Leg) -> Self {
+        Self { leg, state: State::Command, unanswered: 0, login: None }
+    }
+
+    /// What the client's leg is like.
+    pub(crate) fn leg(&self) -> Leg {
+        self.leg
+    }
+
+    /// The name of the login that was accepted, where it could be read.
+    pub(crate) fn login(self) -> Option<String> {
+        self.login
+    }
+
+    /// Looks at what the client sent and was not yet moved.
+    pub(crate) fn on_client(&mut self, buffered: &[u8], logins: Logins) -> Move {
+        match std::mem::replace(&mut self.state, State::Command) {
+            State::Command => self.on_command(buffered, logins),
+            State::Go(current, size) => self.stay(State::Go(current, size), Move::Wait),
+            State::Verdict(attempt) => self.stay(State::Verdict(attempt), Move::Wait),
+            State::Literal(current, size) => self.on_literal(current, size, buffered),
+            State::Rest(current) => match line_end(buffered, MAX_LINE) {
+                Line::Cut => self.stay(State::Rest(current), Move::More),
+                Line::TooLong => too_long(),
+                Line::Whole(end) => self.on_text(current, &buffered[..end]),
+            },
+            State::Sasl(attempt) => self.on_sasl(attempt, buffered),
+        }
+    }
+
+    /// Looks at a whole line of the source.
+    pub(crate) fn on_server_line(&mut self, line: &[u8]) -> Heard {
+        let word = first_word(line);
+        if word == b"+" {
+            self.state = match std::mem::replace(&mut self.state, State::Command) {
+                State::Go(current, size) => State::Literal(current, size),
+                State::Verdict(attempt) if attempt.sasl.is_some() => State::Sasl(attempt),
+                state @ (State::Command
+                | State::Literal(..)
+                | State::Rest(_)
+                | State::Verdict(_)
+                | State::Sasl(_)) => state,
+            };
+            return Heard::Line;
+        }
+        if word == b"*" {
+            return Heard::Line;
+        }
+        match &mut self.state {
+            State::Verdict(attempt) | State::Sasl(attempt) if attempt.tag == word => {
+                let name = attempt.name.take().or_else(|| attempt.sasl.as_ref().and_then(Sasl::name));
+                self.state = State::Command;
+                if line[word.len()..].get(1..3).is_some_and(|status| status.eq_ignore_ascii_case(b"OK")) {
+                    self.login = name;
+                    return Heard::LoggedIn;
+                }
+                Heard::Refused
+            }
+            State::Go(current, _) if current.tag == word => {
+                let login = current.verb == Verb::Login;
+                self.state = State::Command;
+                if login { Heard::Refused } else { Heard::Line }
+            }
+            State::Command
+            | State::Go(..)
+            | State::Literal(..)
+            | State::Rest(_)
+            | State::Verdict(_)
+            | State::Sasl(_) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                Heard::Line
+            }
+        }
+    }
+
+    /// TLS with the client stands: nothing that was said before counts (RFC 9051 section 6.2.1).
+    pub(crate) fn on_tls(&mut self) {
+        *self = Self::new(Leg::Open);
+    }
+
+    fn stay(&mut self, state: State, next: Move) -> Move {
+        self.state = state;
+        next
+    }
+
+    fn on_command(&mut self, buffered: &[u8], logins: Logins) -> Move {
+        let (tag, verb) = words(buffered);
+        let limit = if verb == Verb::Authenticate { MAX_SASL_LINE } else { MAX_LINE };
+        let end = match line_end(buffered, limit) {
+            Line::Cut => return Move::More,
+            Line::TooLong => return too_long(),
+            Line::Whole(end) => end,
+        };
+        let line = &buffered[..end];
+        match verb {
+            Verb::StartTls => return self.on_starttls(tag, end, buffered),
+            Verb::Login | Verb::Authenticate if self.leg == Leg::BeforeStartTls => {
+                return refuse(tag, line, b"NO [PRIVACYREQUIRED] Log in after STARTTLS.");
+            }
+            Verb::Login | Verb::Authenticate if logins == Logins::Barred => {
+                return refuse(tag, line, b"NO [LIMIT] Too many refused logins, try again later.");
+            }
+            Verb::Login | Verb::Authenticate | Verb::Other => {}
+        }
+        if tag.is_empty() {
+            return Move::Forward(end); // The source says what is wrong with it.
+        }
+        let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0 };
+        self.on_text(current, line)
+    }
+
+    fn on_text(&mut self, mut current: Current, text: &[u8]) -> Move {
+        current.parts.push(Part::Text(Bytes::copy_from_slice(text)));
+        current.size += text.len();
+        let Ok(literal) = announced(text) else { return too_long() };
+        let Some(literal) = literal else {
+            self.on_complete(&current);
+            return Move::Forward(text.len());
+        };
+        let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
+        if literal.size > MAX_LITERAL || current.size + size > MAX_COMMAND {
+            return Move::Close([current.tag.as_slice(), b" BAD Literal too large.\r\n", TOO_LARGE].concat());
+        }
+        self.state = if literal.sync { State::Go(current, size) } else { State::Literal(current, size) };
+        Move::Forward(text.len())
+    }
+
+    fn on_literal(&mut self, mut current: Current, size: usize, buffered: &[u8]) -> Move {
+        if buffered.len() < size {
+            return self.stay(State::Literal(current, size), Move::More);
+        }
+        current.parts.push(Part::Literal(Bytes::copy_from_slice(&buffered[..size])));
+        current.size += size;
+        self.state = State::Rest(current);
+        Move::Forward(size)
+    }
+
+    fn on_complete(&mut self, current: &Current) {
+        let arguments =
+            || command::parse(&current.parts).map(|command| command.arguments).unwrap_or_default();
+        let (sasl, name) = match current.verb {
+            Verb::Login => (None, arguments().first().and_then(string).map(text)),
+            Verb::Authenticate => {
+                let arguments = arguments();
+                let mut sasl = Sasl::new(arguments.first().and_then(string).unwrap_or_default());
+                if let Some(initial) = arguments.get(1).and_then(string) {
+                    sasl.on_response(initial);
+                }
+                (Some(sasl), None)
+            }
+            Verb::StartTls | Verb::Other => {
+                self.unanswered += 1;
+                return;
+            }
+        };
+        self.state = State::Verdict(Attempt { tag: current.tag.clone(), sasl, name });
+    }
+
+    fn on_sasl(&mut self, mut attempt: Attempt, buffered: &[u8]) -> Move {
+        match line_end(buffered, MAX_SASL_LINE) {
+            Line::Cut => self.stay(State::Sasl(attempt), Move::More),
+            Line::TooLong => too_long(),
+            Line::Whole(end) => {
+                if let Some(sasl) = &mut attempt.sasl {
+                    sasl.on_response(buffered[..end].trim_ascii());
+                }
+                self.stay(State::Verdict(attempt), Move::Forward(end))
+            }
+        }
+    }
+
+    fn on_starttls(&mut self, tag: &[u8], end: usize, buffered: &[u8]) -> Move {
+        if self.leg == Leg::Open {
+            return Move::Answer(end, [tag, b" BAD STARTTLS is not available here.\r\n"].concat());
+        }
+        if buffered.len() > end {
+            // Plain text behind STARTTLS would be taken for what came under TLS (CVE-2011-0411 and its kin).
+            return Move::Close(b"* BYE Commands behind STARTTLS are not taken.\r\n".to_vec());
+        }
+        if self.unanswered > 0 {
+            return Move::Wait;
+        }
+        Move::StartTls(end, [tag, b" OK Begin TLS negotiation now.\r\n"].concat())
+    }
+}
+
+const TOO_LARGE: &[u8] = b"* BYE Too large before login.\r\n";
+
+fn too_long() -> Move {
+    Move::Close(TOO_LARGE.to_vec())
+}
+
+/// Refuses a login; a literal that comes without being asked for ends the connection.
+fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
+    let answer = [tag, b" ", answer, b"\r\n"].concat();
+    match announced(line) {
+        Ok(None) => Move::Answer(line.len(), answer),
+        Ok(Some(literal)) if literal.sync => Move::Answer(line.len(), answer),
+        Ok(Some(_)) | Err(_) => Move::Close([answer.as_slice(), b"* BYE Not here.\r\n"].concat()),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Literal {
+    size: u64,
+    /// The client waits for the source's word.
+    sync: bool,
+}
+
+#[derive(Debug)]
+struct Unframable;
+
+/// The literal that a command's line ends with: `{5}`, `{5+}`, `~{5}` (RFC 9051 section 4.3).
+fn announced(line: &[u8]) -> Result<Option<Literal>, Unframable> {
+    let Some(line) = line.trim_ascii_end().strip_suffix(b"}") else { return Ok(None) };
+    let (line, sync) = line.strip_suffix(b"+").map_or((line, true), |line| (line, false));
+    let digits = line.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, number) = line.split_at(line.len() - digits);
+    if digits == 0 || before.last() != Some(&b'{') {
+        return Ok(None);
+    }
+    let size =
+        number.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    size.map(|size| Some(Literal { size, sync })).ok_or(Unframable)
+}
+
+enum Line {
+    Cut,
+    TooLong,
+    Whole(usize),
+}
+
+fn line_end(buffered: &[u8], limit: usize) -> Line {
+    match memchr::memchr(b'\n', &buffered[..buffered.len().min(limit)]) {
+        Some(newline) => Line::Whole(newline + 1),
+        None if buffered.len() >= limit => Line::TooLong,
+        None => Line::Cut,
+    }
+}
+
+/// Tag and verb of a line that may be cut.
+fn words(line: &[u8]) -> (&[u8], Verb) {
+    let tag = first_word(line);
+    if tag.len() == line.len() || line[tag.len()] != b' ' {
+        return (b"", Verb::Other);
+    }
+    let verb = first_word(&line[tag.len() + 1..]);
+    let is = |other: &[u8]| verb.eq_ignore_ascii_case(other);
+    let verb = if is(b"LOGIN") {
+        Verb::Login
+    } else if is(b"AUTHENTICATE") {
+        Verb::Authenticate
+    } else if is(b"STARTTLS") {
+        Verb::StartTls
+    } else {
+        Verb::Other
+    };
+    (tag, verb)
+}
+
+fn first_word(line: &[u8]) -> &[u8] {
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(line.len());
+    &line[..end]
+}
+
+fn string(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Atom(bytes) | Value::Quoted(bytes) | Value::Literal(bytes) => Some(bytes),
+        Value::Streamed { .. } | Value::List(_) => None,
+    }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The tap's surroundings: a bounded queue from the relay, and a task that carries what the tap saw into the spool.
+//!
+//! Whatever goes wrong here (too slow, no room, no ledger) ends in a hint or in nothing; the relay notices at most that
+//! nobody listens any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use mailferry_imap::{MailboxId, MessageKey};
+use mailferry_ledger::Ledger;
+use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::ProxyLimits;
+use crate::book::{Book, Page, count};
+use crate::tap::{Blindness, BodyNumber, Observed, Tap, Way};
+
+/// Chunks that may wait, however small.
+const MAX_CHUNKS: usize = 512;
+
+/// How much is collected before a file is written: in a thread of its own, since a disk may hang.
+const FILE_BATCH: usize = 512 * 1024;
+
+/// The relay's end. Dropped, the tap's task ends when it has seen everything.
+#[derive(Debug)]
+pub(crate) struct TapSender {
+    heard: mpsc::Sender<Heard>,
+    load: Arc<Load>,
+    limit: usize,
+    total_limit: usize,
+}
+
+#[derive(Debug)]
+enum Heard {
+    Client(Bytes),
+    Server(Bytes),
+}
+
+/// How many bytes wait, here and for all taps.
+#[derive(Debug)]
+struct Load {
+    waiting: AtomicUsize,
+    total: Arc<AtomicUsize>,
+    overrun: AtomicBool,
+}
+
+impl Load {
+    fn done(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl TapSender {
+    /// Offers bytes on their way to the source; false when nobody listens any more.
+    pub(crate) fn offer_client(&self, bytes: &Bytes) -> bool {
+        self.offer(Heard::Client(bytes.clone()), bytes.len())
+    }
+
+    /// Offers bytes on their way to the client; false when nobody listens any more.
+    pub(crate) fn offer_server(&self, bytes: &Bytes) -> bool {
+        self.offer(Heard::Server(bytes.clone()), bytes.len())
+    }
+
+    fn offer(&self, heard: Heard, bytes: usize) -> bool {
+        let load = &self.load;
+        let waiting = load.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let total = load.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let fits = waiting <= self.limit && total <= self.total_limit;
+        let sent = fits.then(|| self.heard.try_send(heard));
+        match sent {
+            Some(Ok(())) => true,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) => {
+                load.done(bytes);
+                false
+            }
+            Some(Err(mpsc::error::TrySendError::Full(_))) | None => {
+                load.done(bytes);
+                load.overrun.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+/// What a tap's task works with.
+#[derive(Clone)]
+pub(crate) struct Mirror {
+    pub(crate) ledger: Ledger,
+    pub(crate) spool: Spool,
+    pub(crate) book: Arc<Book>,
+    /// Bytes that wait for all taps together.
+    pub(crate) load: Arc<AtomicUsize>,
+}
+
+impl Mirror {
+    /// A tap for a session that logged in by this name: the sender for the relay and the task, which the session awaits.
+    /// Whose mailbox it is is found out in the task; for unknown users it just ends.
+    pub(crate) fn tap(
+        &self,
+        login: String,
+        page: Arc<Page>,
+        limits: &ProxyLimits,
+    ) -> (TapSender, impl Future<Output = ()> + Send + use<>) {
+        let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
+        let load = Arc::new(Load {
+            waiting: AtomicUsize::new(0),
+            total: self.load.clone(),
+            overrun: AtomicBool::new(false),
+        });
+        let sender = TapSender {
+            heard: sender,
+            load: load.clone(),
+            limit: limits.tap_bytes,
+            total_limit: limits.tap_bytes_total,
+        };
+        let queue = Queue { receiver, load };
+        let mirror = self.clone();
+        (sender, async move {
+            if let Some(mailbox) = mirror.mailbox(login, &page).await {
+                Listening { mailbox, mirror, page, bodies: BTreeMap::new() }.run(queue).await;
+            }
+        })
+    }
+
+    async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
+        let ledger = self.ledger.clone();
+        let name = login.clone();
+        let found = tokio::task::spawn_blocking(move || ledger.mailbox_by_login(&name)).await;
+        let mailbox = match found {
+            Ok(Ok(mailbox)) => mailbox.map(|mailbox| mailbox.id),
+            Ok(Err(error)) => {
+                debug!(%error, "Mailbox of a login not found out.");
+                None
+            }
+            Err(_) => None,
+        };
+        page.set_login(Some(login), mailbox);
+        mailbox
+    }
+}
+
+/// The task's end of the queue. Dropped with bytes in it, it settles their account.
+struct Queue {
+    receiver: mpsc::Receiver<Heard>,
+    load: Arc<Load>,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(Heard::Client(bytes) | Heard::Server(bytes)) = self.receiver.try_recv() {
+            self.load.done(bytes.len());
+        }
+    }
+}
+
+struct Listening {
+    mailbox: MailboxId,
+    mirror: Mirror,
+    page: Arc<Page>,
+    bodies: BTreeMap<BodyNumber, Writing>,
+}
+
+struct Writing {
+    writer: BodyWriter,
+    batch: Vec<Bytes>,
+    batched: usize,
+}
+
+impl Listening {
+    async fn run(mut self, mut queue: Queue) {
+        let mut tap = Box::new(Tap::new(self.mailbox));
+        while let Some(heard) = queue.receiver.recv().await {
+            let bytes = match heard {
+                Heard::Client(bytes) => {
+                    let length = bytes.len();
+                    tap.on_client(bytes);
+                    length
+                }
+                Heard::Server(bytes) => {
+                    let length = bytes.len();
+                    tap.on_server(bytes);
+                    length
+                }
+            };
+            let blind = self.carry(tap.take()).await;
+            queue.load.done(bytes);
+            if blind {
+                return; // Which closes the queue: nothing more is offered.
+            }
+        }
+        if queue.load.overrun.load(Ordering::Relaxed) {
+            tap.go_blind(Blindness::Slow);
+        } else {
+            tap.on_end();
+        }
+        self.carry(tap.take()).await;
+    }
+
+    /// True when the tap went blind.
+    async fn carry(&mut self, observed: Vec<Observed>) -> bool {
+        for observed in observed {
+            match observed {
+                Observed::Begin { body, size, key } => self.begin(body, size, key),
+                Observed::Chunk(body, bytes) => self.chunk(body, bytes).await,
+                Observed::End(body, key, way) => self.end(body, key, way).await,
+                Observed::Discard(body) => drop(self.bodies.remove(&body)),
+                Observed::FolderChanged(folder) => {
+                    self.mirror.spool.offer(Seen::FolderChanged { mailbox: self.mailbox, folder });
+                }
+                Observed::FoldersChanged => {
+                    self.mirror.spool.offer(Seen::FoldersChanged { mailbox: self.mailbox });
+                }
+                Observed::Blind(why) => {
+                    debug!(conn = self.page.id, %why, "Tap went blind.");
+                    self.page.set_blind(why);
+                    count(&self.mirror.book.counters.blind);
+                    self.mirror.spool.offer(Seen::Everything { mailbox: self.mailbox });
+                    self.bodies.clear();
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn begin(&mut self, body: BodyNumber, size: u64, key: Option<MessageKey>) {
+        if key.is_some_and(|key| self.is_known(&key)) {
+            return;
+        }
+        if let Ok(writer) = self.mirror.spool.body(size) {
+            self.bodies.insert(body, Writing { writer, batch: Vec::new(), batched: 0 });
+        }
+    }
+
+    fn is_known(&self, key: &MessageKey) -> bool {
+        self.mirror.spool.holds(key)
+            || self.mirror.ledger.is_settled(key.mailbox, &key.folder, key.validity, key.uid)
+    }
+
+    async fn chunk(&mut self, body: BodyNumber, bytes: Bytes) {
+        let Some(writing) = self.bodies.get_mut(&body) else { return };
+        if !writing.writer.is_file() {
+            if writing.writer.write(&bytes).is_err() {
+                self.bodies.remove(&body);
+            }
+            return;
+        }
+        writing.batched += bytes.len();
+        writing.batch.push(bytes);
+        if writing.batched >= FILE_BATCH
+            && let Some(writing) = self.bodies.remove(&body)
+            && let Ok(writer) = writing.written().await
+        {
+            self.bodies.insert(body, Writing { writer, batch: Vec::new(), batched: 0 });
+        }
+    }
+
+    async fn end(&mut self, body: BodyNumber, key: MessageKey, way: Way) {
+        let writing = self.bodies.remove(&body);
+        let origin = match way {
+            Way::Fetched => Origin::Fetched,
+            Way::Appended => Origin::Appended,
+        };
+        let finished = match writing {
+            Some(writing) => writing.written().await.ok().and_then(BodyWriter::finish),
+            None => None,
+        };
+        match finished {
+            Some(body) if !self.is_known(&key) => {
+                debug!(conn = self.page.id, %key, bytes = body.size(), "Body overheard.");
+                count(&self.page.mirrored);
+                count(&self.mirror.book.counters.mirrored);
+                self.mirror.spool.offer(Seen::Body { key, body, origin });
+            }
+            None if way == Way::Appended => {
+                let folder = key.folder;
+                self.mirror.spool.offer(Seen::FolderChanged { mailbox: self.mailbox, folder });
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+impl Writing {
+    /// Writes what was collected, where blocking is allowed.
+    async fn written(self) -> Result<BodyWriter, Full> {
+        let Self { mut writer, batch, .. } = self;
+        if batch.is_empty() {
+            return Ok(writer);
+        }
+        let write = move || {
+            batch.iter().try_for_each(|bytes| writer.write(bytes))?;
+            Ok(writer)
+        };
+        tokio::task::spawn_blocking(write).await.unwrap_or(Err(Full))
+    }
+}

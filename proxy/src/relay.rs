@@ -1,0 +1,245 @@
+//! The relay: both directions of a session that is logged in, in one task, without a lock or a copy between them.
+//!
+//! A chunk is read, shown to the watch, offered to the tap and written; the next one is read when it is gone, so a slow
+//! reader slows its own sender and nobody else. Buffers exist only while bytes are in them. The tap is never awaited.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use crate::mirror::TapSender;
+use crate::watch::Watch;
+
+/// How much is read before it is written.
+const CHUNK: usize = 64 * 1024;
+
+/// Chunks up to this size move to a buffer of their own size, so that a short line does not keep a large one alive.
+const SMALL: usize = 8 * 1024;
+
+/// A queue that grew beyond this many chunks is given back.
+const MAX_IDLE_QUEUE: usize = 16;
+
+/// Both legs and what passes between them.
+#[derive(Debug)]
+pub(crate) struct Relay<'a, C, S> {
+    client: C,
+    source: S,
+    up: Pipe,
+    down: Pipe,
+    watch: Watch,
+    tap: Option<TapSender>,
+    bytes_up: &'a AtomicU64,
+    bytes_down: &'a AtomicU64,
+}
+
+/// Why [`Relay::run`] returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passed {
+    /// One side sent its last byte; the other may go on. Told once.
+    HalfClosed,
+    /// Both sides are done.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Pipe {
+    queue: VecDeque<Bytes>,
+    state: PipeState,
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum PipeState {
+    #[default]
+    Open,
+    /// The reader's end was reached; what is queued goes out, then the end is passed on.
+    Ending,
+    Ended,
+}
+
+impl<'a, C, S> Relay<'a, C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Begins with what was read from both sides and not yet passed on.
+    pub(crate) fn new(
+        (client, client_rest): (C, Bytes),
+        (source, source_rest): (S, Bytes),
+        tap: Option<TapSender>,
+        (bytes_up, bytes_down): (&'a AtomicU64, &'a AtomicU64),
+    ) -> Self {
+        let (up, down, watch) = (Pipe::default(), Pipe::default(), Watch::new());
+        let mut relay = Self { client, source, up, down, watch, tap, bytes_up, bytes_down };
+        if !source_rest.is_empty() {
+            relay.on_down(source_rest);
+        }
+        if !client_rest.is_empty() {
+            relay.on_up(client_rest);
+        }
+        relay
+    }
+
+    /// Passes bytes until something is to be told. Cancel-safe: no byte is lost.
+    pub(crate) async fn run(&mut self) -> io::Result<Passed> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Whether nothing is under way: no byte waits, the server is between lines, and no command is unanswered but IDLE.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.up.queue.is_empty() && self.down.queue.is_empty() && self.watch.at_rest()
+    }
+
+    /// Whether a line of our own may be put in between what the source says.
+    pub(crate) fn between_lines(&self) -> bool {
+        self.down.queue.is_empty() && self.watch.between_server_lines()
+    }
+
+    /// The client's leg, to say a last word.
+    pub(crate) fn client(&mut self) -> &mut C {
+        &mut self.client
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Passed>> {
+        let open = self.open_pipes();
+        let up = self.poll_up(cx)?;
+        let down = self.poll_down(cx)?;
+        if up.is_ready() && down.is_ready() {
+            return Poll::Ready(Ok(Passed::Closed));
+        }
+        if self.open_pipes() < open {
+            return Poll::Ready(Ok(Passed::HalfClosed));
+        }
+        Poll::Pending
+    }
+
+    fn open_pipes(&self) -> usize {
+        [&self.up, &self.down].into_iter().filter(|pipe| pipe.state == PipeState::Open).count()
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.up.poll_room(&mut self.source, cx))?;
+            if self.up.state == PipeState::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            match poll_chunk(&mut self.client, cx) {
+                Poll::Ready(Some(chunk)) => self.on_up(chunk),
+                Poll::Ready(None) => self.up.state = PipeState::Ending,
+                Poll::Pending => {
+                    self.up.poll_flush(&mut self.source, cx)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.down.poll_room(&mut self.client, cx))?;
+            if self.down.state == PipeState::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            match poll_chunk(&mut self.source, cx) {
+                Poll::Ready(Some(chunk)) => self.on_down(chunk),
+                Poll::Ready(None) => {
+                    self.watch.on_server_end(&mut self.down.queue);
+                    self.down.state = PipeState::Ending;
+                }
+                Poll::Pending => {
+                    self.down.poll_flush(&mut self.client, cx)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn on_up(&mut self, chunk: Bytes) {
+        self.bytes_up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        self.watch.on_client(&chunk);
+        // Before it is written: the tap must see a command before its answer.
+        if self.tap.as_ref().is_some_and(|tap| !tap.offer_client(&chunk)) {
+            self.tap = None;
+        }
+        self.up.queue.push_back(chunk);
+    }
+
+    fn on_down(&mut self, chunk: Bytes) {
+        self.bytes_down.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        if self.tap.as_ref().is_some_and(|tap| !tap.offer_server(&chunk)) {
+            self.tap = None;
+        }
+        self.watch.on_server(&chunk, &mut self.down.queue);
+    }
+}
+
+impl Pipe {
+    /// Ready when everything went out: more may be read then, or the end was passed on.
+    fn poll_room<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while let Some(front) = self.queue.front_mut() {
+            let written = ready!(Pin::new(&mut *writer).poll_write(cx, front))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            front.advance(written);
+            if front.is_empty() {
+                self.queue.pop_front();
+            }
+        }
+        if self.queue.capacity() > MAX_IDLE_QUEUE {
+            self.queue = VecDeque::new();
+        }
+        if self.state == PipeState::Ending {
+            // A peer that is gone already cannot be told.
+            let _ = ready!(Pin::new(writer).poll_shutdown(cx));
+            self.state = PipeState::Ended;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends on what the writer holds back; called when there is nothing more to write.
+    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(writer).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what is there, up to [`CHUNK`]; `None` at the end. A connection that broke has ended too: what it sent before
+/// still counts.
+fn poll_chunk<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    let mut buffer = BytesMut::with_capacity(CHUNK);
+    let mut ended = false;
+    while buffer.len() < CHUNK {
+        let room = CHUNK - buffer.len();
+        let mut limited = (&mut buffer).limit(room);
+        match pin!(reader.read_buf(&mut limited)).poll(cx) {
+            Poll::Ready(Ok(0) | Err(_)) => {
+                ended = true;
+                break;
+            }
+            Poll::Ready(Ok(_)) => {}
+            Poll::Pending => break,
+        }
+    }
+    if buffer.is_empty() {
+        return if ended { Poll::Ready(None) } else { Poll::Pending };
+    }
+    // An end is told again by the next read.
+    Poll::Ready(Some(if buffer.len() <= SMALL { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
+}

@@ -1,0 +1,124 @@
+//! The login name in a SASL exchange, where the mechanism shows it. The exchange itself is none of our business: it is
+//! relayed step by step, whatever it is.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// One exchange, as far as it was overheard. Holds names, never passwords.
+#[derive(Debug)]
+pub(crate) struct Sasl {
+    mechanism: Mechanism,
+    name: Option<String>,
+    responses: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// `draft-murchison-sasl-login`: the name is the first answer.
+    Login,
+    /// `user=` and SOH.
+    XOAuth2,
+    /// RFC 7628 and RFC 5802 begin with the same header: `n,a=authzid,`.
+    OAuthBearer,
+    /// RFC 2195: name, space, digest.
+    CramMd5,
+    /// RFC 5802.
+    Scram,
+    /// GSSAPI, NTLM and the rest: the name is not to be seen.
+    Opaque,
+}
+
+impl Sasl {
+    pub(crate) fn new(mechanism: &[u8]) -> Self {
+        let mechanism = mechanism.to_ascii_uppercase();
+        let mechanism = match mechanism.as_slice() {
+            b"PLAIN" => Mechanism::Plain,
+            b"LOGIN" => Mechanism::Login,
+            b"XOAUTH2" => Mechanism::XOAuth2,
+            b"OAUTHBEARER" => Mechanism::OAuthBearer,
+            b"CRAM-MD5" => Mechanism::CramMd5,
+            name if name.starts_with(b"SCRAM-") => Mechanism::Scram,
+            _ => Mechanism::Opaque,
+        };
+        Self { mechanism, name: None, responses: 0 }
+    }
+
+    /// The client's answer (base64), the initial one among them.
+    pub(crate) fn on_response(&mut self, response: &[u8]) {
+        self.responses += 1;
+        if self.responses > 1 {
+            return; // Every mechanism that shows the name does so at first.
+        }
+        self.name = STANDARD.decode(response).ok().and_then(|clear| name(self.mechanism, &clear));
+    }
+
+    /// The name, where it was seen.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.name.clone()
+    }
+}
+
+fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
+    let name = match mechanism {
+        Mechanism::Plain => {
+            let mut fields = clear.split(|byte| *byte == 0);
+            let (authzid, authcid) = (fields.next()?, fields.next()?);
+            fields.next()?;
+            if authzid.is_empty() { authcid.to_vec() } else { authzid.to_vec() }
+        }
+        Mechanism::Login => clear.to_vec(),
+        Mechanism::XOAuth2 => {
+            clear.split(|byte| *byte == 1).find_map(|field| field.strip_prefix(b"user="))?.to_vec()
+        }
+        Mechanism::OAuthBearer => authzid(clear)?,
+        Mechanism::CramMd5 => clear[..clear.iter().rposition(|byte| *byte == b' ')?].to_vec(),
+        Mechanism::Scram => authzid(clear).or_else(|| {
+            let user = clear.split(|byte| *byte == b',').find_map(|field| field.strip_prefix(b"n="))?;
+            Some(unescaped(user))
+        })?,
+        Mechanism::Opaque => return None,
+    };
+    String::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
+
+/// The `a=` of a GS2 header (RFC 5801): `n,a=user@example.com,`.
+fn authzid(clear: &[u8]) -> Option<Vec<u8>> {
+    let field = clear.split(|byte| *byte == b',').nth(1)?;
+    field.strip_prefix(b"a=").map(unescaped)
+}
+
+/// `=2C` is a comma and `=3D` an equals sign.
+fn unescaped(name: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(name).replace("=2C", ",").replace("=3D", "=").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(mechanism: &str, responses: &[&str]) -> Option<String> {
+        let mut sasl = Sasl::new(mechanism.as_bytes());
+        responses.iter().for_each(|clear| sasl.on_response(STANDARD.encode(clear).as_bytes()));
+        sasl.name()
+    }
+
+    #[test]
+    fn the_name_is_read_where_it_shows() {
+        let check = |mechanism, responses: &[&str], name: Option<&str>| {
+            assert_eq!(seen(mechanism, responses).as_deref(), name, "{mechanism} {responses:?}");
+        };
+        check("plain", &["\0ann\0secret"], Some("ann"));
+        check("PLAIN", &["ann\0admin\0secret"], Some("ann"));
+        check("PLAIN", &["ann"], None);
+        check("LOGIN", &["ann", "secret"], Some("ann"));
+        check("XOAUTH2", &["user=ann@example.com\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
+        check("OAUTHBEARER", &["n,a=ann@example.com,\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
+        check("CRAM-MD5", &["ann lee 0123456789abcdef"], Some("ann lee"));
+        check("SCRAM-SHA-256", &["n,,n=ann=2Clee,r=nonce", "c=biws,r=x,p=y"], Some("ann,lee"));
+        check("SCRAM-SHA-1", &["n,a=bob,n=admin,r=nonce"], Some("bob"));
+        check("GSSAPI", &["whatever"], None);
+        check("PLAIN", &[], None);
+    }
+}

@@ -1,0 +1,344 @@
+//! The client's side: commands, as far as their outcome matters, and the messages in APPEND.
+
+use bytes::{Bytes, BytesMut};
+use mailferry_imap::FolderName;
+use mailferry_imap::MessageKey;
+use mailferry_imap::command::{self, Command};
+use mailferry_imap::frame::{Literal, Piece, Sync};
+use mailferry_imap::response::{Code, Status, StatusText};
+use mailferry_imap::token::{Part, Value};
+
+use super::{Blindness, BodyNumber, MAX_KEPT, MAX_PENDING, MAX_TEXT, Observed, Selected, Tap, Way};
+
+/// A command that the client is in the middle of.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    parts: Vec<Part>,
+    text: usize,
+    literal: Option<Fate>,
+    /// A synchronising literal was announced and the source has not answered.
+    awaits: bool,
+    /// The source answered before the command was complete.
+    answered: bool,
+    pub(crate) bodies: Vec<BodyNumber>,
+}
+
+/// Where a literal's bytes go.
+#[derive(Debug)]
+enum Fate {
+    Keep(BytesMut),
+    Body(BodyNumber, u64),
+    Skip(u64),
+}
+
+/// A command whose answer is awaited.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    tag: Bytes,
+    pub(crate) kind: Kind,
+}
+
+/// What a command does, as far as it matters here.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// SELECT and EXAMINE.
+    Select(FolderName),
+    Unselect,
+    Close,
+    Append(FolderName, Vec<BodyNumber>),
+    /// STORE and EXPUNGE.
+    Change,
+    Copy(FolderName),
+    /// MOVE and REPLACE.
+    Move(FolderName),
+    Fetch(Flags),
+    /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE.
+    Folders,
+    Compress,
+    /// LOGIN, AUTHENTICATE, UNAUTHENTICATE.
+    Identity,
+    /// Its arguments did not read; if the source understood it, we do not know what changed.
+    Unread,
+    Other,
+}
+
+/// Whether a FETCH asked for flags, so that flags in its answer are no news.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flags {
+    Asked,
+    NotAsked,
+}
+
+impl Tap {
+    pub(super) fn on_client_piece(&mut self, piece: Piece) {
+        match piece {
+            Piece::Line { text, literal } => {
+                self.partial.text += text.len();
+                if self.partial.text > MAX_TEXT {
+                    return self.go_blind(Blindness::TooMuch);
+                }
+                self.partial.parts.push(Part::Text(text));
+                match literal {
+                    Some(literal) => self.on_client_literal(literal),
+                    None => self.on_command(),
+                }
+            }
+            Piece::Data { bytes, left } => {
+                self.partial.awaits = false;
+                match &mut self.partial.literal {
+                    Some(Fate::Keep(kept)) => kept.extend_from_slice(&bytes),
+                    Some(Fate::Body(body, _)) => {
+                        let body = *body;
+                        self.see(Observed::Chunk(body, bytes));
+                    }
+                    Some(Fate::Skip(_)) | None => {}
+                }
+                if left == 0 {
+                    self.end_client_literal();
+                }
+            }
+        }
+    }
+
+    fn on_client_literal(&mut self, literal: Literal) {
+        self.partial.awaits = literal.sync == Sync::Yes;
+        let fate = if is_message(&self.partial.parts) {
+            let body = self.next_body();
+            self.partial.bodies.push(body);
+            self.see(Observed::Begin { body, size: literal.size, key: None });
+            Fate::Body(body, literal.size)
+        } else if literal.size <= MAX_KEPT {
+            Fate::Keep(BytesMut::new())
+        } else {
+            Fate::Skip(literal.size)
+        };
+        self.partial.literal = Some(fate);
+        if literal.size == 0 {
+            self.end_client_literal();
+        }
+    }
+
+    fn end_client_literal(&mut self) {
+        let part = match self.partial.literal.take() {
+            Some(Fate::Keep(kept)) => Part::Literal(kept.freeze()),
+            Some(Fate::Body(_, size) | Fate::Skip(size)) => Part::Streamed { size },
+            None => return,
+        };
+        self.partial.text += std::mem::size_of::<Part>();
+        self.partial.parts.push(part);
+    }
+
+    /// A command is complete.
+    fn on_command(&mut self) {
+        let partial = std::mem::take(&mut self.partial);
+        let command = command::parse(&partial.parts);
+        let Some(command) = command.filter(|_| !partial.answered) else {
+            // DONE, or something that the source refused before it was complete.
+            partial.bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+            return;
+        };
+        if self.pending.len() >= MAX_PENDING {
+            return self.go_blind(Blindness::TooMuch);
+        }
+        let kind = kind(&command, partial.bodies);
+        self.pending.push_back(Pending { tag: command.tag, kind });
+    }
+
+    /// `+`: the source is ready for a literal (or continues some other exchange).
+    pub(super) fn on_continue(&mut self) {
+        self.partial.awaits = false;
+    }
+
+    /// `A1 OK …`
+    pub(super) fn on_tagged(&mut self, tag: &Bytes, answer: &StatusText) {
+        if self.partial.tag().is_some_and(|partial| partial == tag) {
+            if !self.partial.awaits {
+                self.partial.answered = true;
+                return;
+            }
+            let refused = std::mem::take(&mut self.partial);
+            refused.bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+            self.from_client.refuse_literal();
+            if !self.from_client.is_between() {
+                self.go_blind(Blindness::Unframable);
+            }
+            return;
+        }
+        let Some(at) = self.pending.iter().position(|pending| pending.tag == tag) else { return };
+        if let Some(pending) = self.pending.remove(at) {
+            self.on_outcome(pending.kind, answer);
+        }
+    }
+
+    fn on_outcome(&mut self, kind: Kind, answer: &StatusText) {
+        match (kind, answer.status) {
+            (Kind::Select(folder), status) => self.on_selected(folder, status),
+            (Kind::Unselect, Status::Ok) => self.leave_folder(),
+            (Kind::Close, Status::Ok) => {
+                self.selected_changed();
+                self.leave_folder();
+            }
+            (Kind::Append(folder, bodies), Status::Ok) => self.on_appended(folder, bodies, answer),
+            (Kind::Append(_, bodies), Status::No | Status::Bad) => {
+                bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+            }
+            (Kind::Compress, Status::Ok) => self.go_blind(Blindness::Compressed),
+            (Kind::Identity, Status::Ok) => self.go_blind(Blindness::OtherUser),
+            (Kind::Unread, Status::Ok) => self.go_blind(Blindness::Unframable),
+            // A NO may come after half of it was done.
+            (kind @ (Kind::Change | Kind::Copy(_) | Kind::Move(_)), Status::Ok | Status::No) => {
+                self.hint(kind)
+            }
+            (Kind::Folders, Status::Ok | Status::No) => self.hint(Kind::Folders),
+            (Kind::Fetch(_) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
+        }
+    }
+
+    /// Tells what a command may have changed.
+    pub(super) fn hint(&mut self, kind: Kind) {
+        match kind {
+            Kind::Close | Kind::Change => self.selected_changed(),
+            Kind::Copy(folder) => self.folder_changed(folder),
+            Kind::Move(folder) => {
+                self.selected_changed();
+                self.folder_changed(folder);
+            }
+            Kind::Append(folder, bodies) => {
+                bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+                self.folder_changed(folder);
+            }
+            Kind::Folders => self.see(Observed::FoldersChanged),
+            Kind::Select(_)
+            | Kind::Unselect
+            | Kind::Fetch(_)
+            | Kind::Compress
+            | Kind::Identity
+            | Kind::Unread
+            | Kind::Other => {}
+        }
+    }
+
+    fn on_appended(&mut self, folder: FolderName, bodies: Vec<BodyNumber>, answer: &StatusText) {
+        let told = match &answer.code {
+            // One UID a message, ascending, in the order of the messages (RFC 4315 section 3, RFC 3502).
+            Some(Code::AppendUid(validity, uids)) if uids.len() == bodies.len() as u64 => {
+                Some((*validity, uids))
+            }
+            Some(_) | None => None,
+        };
+        let Some((validity, uids)) = told else {
+            bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+            return self.folder_changed(folder);
+        };
+        if bodies.is_empty() {
+            return self.folder_changed(folder);
+        }
+        for (body, uid) in bodies.into_iter().zip(uids.iter()) {
+            let key = MessageKey { mailbox: self.mailbox, folder: folder.clone(), validity, uid };
+            self.see(Observed::End(body, key, Way::Appended));
+        }
+    }
+
+    fn on_selected(&mut self, folder: FolderName, status: Status) {
+        self.leave_folder();
+        let opened = self.opening.take();
+        match status {
+            Status::Ok => self.selected = Some(opened.unwrap_or_else(|| Selected::new(folder))),
+            // After NO none is selected (RFC 3501 section 6.3.1). After BAD perhaps the old one is: then we say nothing of it.
+            Status::No | Status::Bad => {}
+        }
+    }
+
+    fn leave_folder(&mut self) {
+        self.selected = None;
+        for join in std::mem::take(&mut self.joins) {
+            self.see(Observed::Discard(join.body));
+        }
+    }
+
+    /// The folder that is being opened, when what the source says at the moment belongs to it: its SELECT is the oldest
+    /// command without an answer.
+    pub(super) fn opening(&mut self) -> Option<&mut Selected> {
+        match self.pending.front() {
+            Some(Pending { kind: Kind::Select(folder), .. }) => {
+                Some(self.opening.get_or_insert_with(|| Selected::new(folder.clone())))
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether flags in a FETCH response are no news.
+    pub(super) fn flags_were_asked(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(Flags::Asked)))
+    }
+}
+
+impl Partial {
+    fn tag(&self) -> Option<&[u8]> {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).next(),
+            Some(Part::Literal(_) | Part::Streamed { .. }) | None => None,
+        }
+    }
+}
+
+/// Whether the literal that the last part announces is a whole message: any literal of an APPEND but the folder's name,
+/// and but what RFC 4469 (CATENATE) and RFC 6855 (UTF8, literal8) put together.
+fn is_message(parts: &[Part]) -> bool {
+    let texts = || {
+        parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            Part::Literal(_) | Part::Streamed { .. } => None,
+        })
+    };
+    let (Some(first), Some(last)) = (texts().next(), texts().last()) else { return false };
+    let mut words = first.split(|byte| *byte == b' ');
+    let verb = words.nth(1).unwrap_or_default();
+    if !verb.eq_ignore_ascii_case(b"APPEND") || texts().any(|text| holds(text, b"CATENATE (")) {
+        return false;
+    }
+    let name_follows = parts.len() == 1
+        && words.next().is_some_and(|word| word.starts_with(b"{") || word.starts_with(b"~{"));
+    let announcement = last.iter().rposition(|byte| *byte == b'{').unwrap_or(0);
+    let literal8 = announcement > 0 && last[announcement - 1] == b'~';
+    !name_follows && !literal8
+}
+
+fn holds(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words))
+}
+
+fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {
+    let folder = |at: usize| {
+        let name = command.arguments.get(at).and_then(Value::bytes);
+        name.map(|name| FolderName::from_wire(name.clone()))
+    };
+    let known = |kind: Option<Kind>| kind.unwrap_or(Kind::Unread);
+    match command.verb.as_str() {
+        "SELECT" | "EXAMINE" => known(folder(0).map(Kind::Select)),
+        "UNSELECT" => Kind::Unselect,
+        "CLOSE" => Kind::Close,
+        "APPEND" => known(folder(0).map(|folder| Kind::Append(folder, bodies))),
+        "STORE" | "UID STORE" | "EXPUNGE" | "UID EXPUNGE" => Kind::Change,
+        "COPY" | "UID COPY" => known(folder(1).map(Kind::Copy)),
+        "MOVE" | "UID MOVE" | "REPLACE" | "UID REPLACE" => known(folder(1).map(Kind::Move)),
+        "FETCH" | "UID FETCH" => Kind::Fetch(flags_asked(command.arguments.get(1))),
+        "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
+        "COMPRESS" => Kind::Compress,
+        "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" => Kind::Identity,
+        _ => Kind::Other,
+    }
+}
+
+fn flags_asked(items: Option<&Value>) -> Flags {
+    let is_asked = |value: &Value| {
+        let flags: [&[u8]; 4] = [b"FLAGS", b"FAST", b"ALL", b"FULL"];
+        value.bytes().is_some_and(|item| flags.iter().any(|flags| flags.eq_ignore_ascii_case(item)))
+    };
+    let asked = match items {
+        Some(Value::List(items)) => items.iter().any(is_asked),
+        Some(item) => is_asked(item),
+        None => false,
+    };
+    if asked { Flags::Asked } else { Flags::NotAsked }
+}

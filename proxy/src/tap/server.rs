@@ -1,0 +1,150 @@
+//! The source's side: answers, news of the open folder, and where a message's body stands in a FETCH response.
+
+use bytes::{Bytes, BytesMut};
+use mailferry_imap::frame::Piece;
+use mailferry_imap::response::{self, Code, Earlier, StatusText};
+use mailferry_imap::token::Part;
+
+use super::fetch::Overheard;
+use super::selected::News;
+use super::{Blindness, MAX_KEPT, MAX_TEXT, Observed, Tap};
+
+/// A response that the source is in the middle of.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    parts: Vec<Part>,
+    text: usize,
+    literal: Option<Fate>,
+    /// The message in it.
+    pub(super) body: Option<Overheard>,
+}
+
+/// Where a literal's bytes go.
+#[derive(Debug)]
+enum Fate {
+    Keep(BytesMut),
+    Body,
+    Skip(u64),
+}
+
+impl Tap {
+    pub(super) fn on_server_piece(&mut self, piece: Piece) {
+        match piece {
+            Piece::Line { text, literal } => {
+                self.response.text += text.len();
+                if self.response.text > MAX_TEXT {
+                    return self.go_blind(Blindness::TooMuch);
+                }
+                self.response.parts.push(Part::Text(text));
+                match literal {
+                    Some(literal) => self.on_server_literal(literal.size),
+                    None => self.on_response(),
+                }
+            }
+            Piece::Data { bytes, left } => {
+                match (&mut self.response.literal, &self.response.body) {
+                    (Some(Fate::Keep(kept)), _) => kept.extend_from_slice(&bytes),
+                    (Some(Fate::Body), Some(overheard)) => {
+                        let body = overheard.body;
+                        self.see(Observed::Chunk(body, bytes));
+                    }
+                    (Some(Fate::Body | Fate::Skip(_)) | None, _) => {}
+                }
+                if left == 0 {
+                    self.end_server_literal();
+                }
+            }
+        }
+    }
+
+    fn on_server_literal(&mut self, size: u64) {
+        self.response.parts.push(Part::Streamed { size });
+        let body = match (&self.response.body, response::fetch_so_far(&self.response.parts)) {
+            (None, Some((fetched, item))) => self.begin_fetched(&fetched, &item, size),
+            (Some(_), _) | (_, None) => None,
+        };
+        let fate = if body.is_some() {
+            self.response.body = body;
+            Fate::Body
+        } else if size <= MAX_KEPT {
+            self.response.parts.pop(); // Its bytes take this place.
+            Fate::Keep(BytesMut::new())
+        } else {
+            Fate::Skip(size)
+        };
+        self.response.literal = Some(fate);
+        if size == 0 {
+            self.end_server_literal();
+        }
+    }
+
+    fn end_server_literal(&mut self) {
+        if let Some(Fate::Keep(kept)) = self.response.literal.take() {
+            self.response.text += kept.len();
+            self.response.parts.push(Part::Literal(kept.freeze()));
+        }
+    }
+
+    /// A response is complete.
+    fn on_response(&mut self) {
+        let response = std::mem::take(&mut self.response);
+        let Some(Part::Text(first)) = response.parts.first() else { return };
+        if !matters(first) {
+            return;
+        }
+        match response::parse(&response.parts) {
+            response::Response::Tagged { tag, text } => self.on_tagged(&tag, &text),
+            response::Response::Continue(_) => self.on_continue(),
+            response::Response::Status(status) => self.on_status(&status),
+            response::Response::Exists(exists) => self.on_exists(exists),
+            response::Response::Expunge(seq) => {
+                if let Some(selected) = &mut self.selected {
+                    selected.on_expunge(seq);
+                }
+                self.selected_changed();
+            }
+            response::Response::Vanished { uids, earlier: Earlier::No } => {
+                if let Some(selected) = &mut self.selected {
+                    selected.on_vanished(&uids);
+                }
+                self.selected_changed();
+            }
+            response::Response::Fetch(fetched) => self.on_fetched(&fetched, response.body),
+            _ => {
+                if let Some(overheard) = response.body {
+                    self.give_up(&overheard);
+                }
+            }
+        }
+    }
+
+    fn on_exists(&mut self, exists: u32) {
+        if let Some(opening) = self.opening() {
+            opening.on_exists(exists);
+        } else if let Some(selected) = &mut self.selected
+            && selected.on_exists(exists) == News::Yes
+        {
+            self.selected_changed();
+        }
+    }
+
+    fn on_status(&mut self, status: &StatusText) {
+        let Some(Code::UidValidity(validity)) = status.code else { return };
+        if let Some(opening) = self.opening() {
+            opening.validity = Some(validity);
+        } else if let Some(selected) = &mut self.selected
+            && selected.validity != Some(validity)
+        {
+            // It changed under the client's feet: the old numbers mean nothing.
+            let folder = selected.folder.clone();
+            *selected = super::Selected::new(folder);
+            self.selected_changed();
+        }
+    }
+}
+
+/// Whether a response that begins so is acted on: numbered ones, VANISHED, statuses, answers, continuations.
+fn matters(first: &Bytes) -> bool {
+    let Some(rest) = first.strip_prefix(b"* ") else { return true };
+    matches!(rest.first(), Some(b'0'..=b'9' | b'V' | b'v' | b'O' | b'o' | b'N' | b'n' | b'B' | b'b'))
+}

@@ -1,0 +1,158 @@
+//! The way to the source: TCP, TLS or STARTTLS, and its greeting.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use mailferry_imap::net::{Security, Server, TlsClient};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::stream::{Stream, tune};
+
+/// The longest line that the source may say before a login.
+const MAX_LINE: usize = 64 * 1024;
+
+/// A source that greeted.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    /// Its greeting, as it is or (after STARTTLS) with the capabilities that it has under TLS.
+    pub(crate) greeting: Bytes,
+    /// What came behind the greeting.
+    pub(crate) rest: BytesMut,
+}
+
+/// Connects and reads the greeting. The caller bounds the time.
+pub(crate) async fn connect(server: &Server, tls: &TlsClient) -> io::Result<Upstream> {
+    let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
+    tune(&tcp)?;
+    let mut rest = BytesMut::new();
+    match server.security {
+        Security::None => {
+            let mut stream = Stream::Plain(tcp);
+            let greeting = line(&mut stream, &mut rest).await?;
+            Ok(Upstream { stream, greeting, rest })
+        }
+        Security::Ssl => {
+            let mut stream = secured(tcp, server, tls).await?;
+            let greeting = line(&mut stream, &mut rest).await?;
+            Ok(Upstream { stream, greeting, rest })
+        }
+        Security::Tls => starttls(tcp, server, tls).await,
+    }
+}
+
+async fn secured(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Result<Stream> {
+    let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(tls.config()).connect(name, tcp).await?;
+    Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+}
+
+async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Result<Upstream> {
+    let mut rest = BytesMut::new();
+    let mut stream = Stream::Plain(tcp);
+    let greeting = line(&mut stream, &mut rest).await?;
+    if !begins(&greeting, b"* OK") {
+        // PREAUTH cannot be secured (RFC 9051 section 7.1.4); BYE is passed on.
+        let bye = begins(&greeting, b"* BYE");
+        return if bye {
+            Ok(Upstream { stream, greeting, rest })
+        } else {
+            Err(io::Error::other("no STARTTLS after PREAUTH"))
+        };
+    }
+    let answer = ask(&mut stream, &mut rest, "mf1 STARTTLS\r\n", |_| ()).await?;
+    if !begins(&answer, b"mf1 OK") {
+        return Err(io::Error::other("the source refused STARTTLS"));
+    }
+    if !rest.is_empty() {
+        return Err(io::Error::other("the source spoke in the clear behind STARTTLS"));
+    }
+    let Stream::Plain(tcp) = stream else { return Err(io::Error::other("TLS twice")) };
+    let mut stream = secured(tcp, server, tls).await?;
+    let mut capabilities = None;
+    let listed = |line: &Bytes| {
+        if begins(line, b"* CAPABILITY ") {
+            capabilities = Some(line.slice(13..));
+        }
+    };
+    ask(&mut stream, &mut rest, "mf2 CAPABILITY\r\n", listed).await?;
+    let greeting = with_capabilities(&greeting, capabilities.as_deref());
+    Ok(Upstream { stream, greeting, rest })
+}
+
+/// The greeting's text with the list that holds under TLS in place of the one that was said in the clear.
+fn with_capabilities(greeting: &[u8], capabilities: Option<&[u8]>) -> Bytes {
+    let text = greeting.strip_prefix(b"* OK").unwrap_or_default();
+    let text = match text.strip_prefix(b" [CAPABILITY ") {
+        Some(code) => code.iter().position(|byte| *byte == b']').map_or(&b"\r\n"[..], |end| &code[end + 1..]),
+        None => text,
+    };
+    let mut line = BytesMut::from(&b"* OK"[..]);
+    if let Some(capabilities) = capabilities {
+        line.extend_from_slice(b" [CAPABILITY ");
+        line.extend_from_slice(capabilities.trim_ascii());
+        line.extend_from_slice(b"]");
+    }
+    line.extend_from_slice(text);
+    line.freeze()
+}
+
+/// Sends a command of our own and reads up to its answer, which is returned.
+async fn ask(
+    stream: &mut Stream,
+    rest: &mut BytesMut,
+    command: &str,
+    mut untagged: impl FnMut(&Bytes),
+) -> io::Result<Bytes> {
+    stream.write_all(command.as_bytes()).await?;
+    stream.flush().await?;
+    let tag = &command.as_bytes()[..4];
+    loop {
+        let line = line(stream, rest).await?;
+        if begins(&line, tag) {
+            return Ok(line);
+        }
+        untagged(&line);
+    }
+}
+
+async fn line(stream: &mut Stream, rest: &mut BytesMut) -> io::Result<Bytes> {
+    loop {
+        if let Some(newline) = memchr::memchr(b'\n', rest) {
+            return Ok(rest.split_to(newline + 1).freeze());
+        }
+        if rest.len() > MAX_LINE {
+            return Err(io::Error::other("the source's line is too long"));
+        }
+        if stream.read_buf(rest).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn begins(line: &[u8], with: &[u8]) -> bool {
+    line.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_tells_what_holds_under_tls() {
+        let told = |greeting: &str, list: Option<&str>| {
+            let line = with_capabilities(greeting.as_bytes(), list.map(str::as_bytes));
+            String::from_utf8(line.to_vec()).unwrap()
+        };
+        let list = Some("IMAP4rev1 AUTH=PLAIN\r\n");
+        assert_eq!(
+            told("* OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] ready\r\n", list),
+            "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n"
+        );
+        assert_eq!(told("* OK ready\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n");
+        assert_eq!(told("* OK [CAPABILITY X] ready\r\n", None), "* OK ready\r\n");
+    }
+}
