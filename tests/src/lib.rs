@@ -9,6 +9,7 @@ pub mod account;
 pub mod certs;
 pub mod child;
 pub mod client;
+pub mod dns;
 pub mod dovecot;
 pub mod fault;
 pub mod mail;

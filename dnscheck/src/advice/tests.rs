@@ -51,31 +51,55 @@ fn nothing_to_say_when_all_is_well() {
 
 #[test]
 fn slow_records_and_leftovers() {
-    check(&[answer("ns1", 1, &[(10, "mail.contoso.edu")])], &Facts::default(), &expect![[r#"
+    check(
+        &[answer("ns1", 1, &[(10, "mail.contoso.edu")])],
+        &Facts::default(),
+        &expect![[r#"
         Ttl: the MX records' TTL is 86400 s: lower it to 3600 at least 86400 s before the switch
-    "#]]);
-    check(&[answer("ns1", 1, &[GOOD, (20, "mail.contoso.edu")])], &Facts::default(), &expect![[r#"
+    "#]],
+    );
+    check(
+        &[answer("ns1", 1, &[GOOD, (20, "mail.contoso.edu")])],
+        &Facts::default(),
+        &expect![[r#"
         Ttl: the MX records' TTL is 86400 s: lower it to 3600 at least 86400 s before the switch
         LeftoverMx: delete the MX record `20 mail.contoso.edu`: mail may still go there
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn spf_of_the_right_cloud() {
     let good = [answer("ns1", 1, &[GOOD])];
-    check(&good, &texts(&["unrelated"]), &expect![[r#"
+    check(
+        &good,
+        &texts(&["unrelated"]),
+        &expect![[r#"
         Spf: there is no SPF record: add `v=spf1 include:spf.protection.outlook.com -all`, with your other senders
-    "#]]);
-    check(&good, &texts(&["v=spf1 ip4:192.0.2.0/24 -all"]), &expect![[r#"
+    "#]],
+    );
+    check(
+        &good,
+        &texts(&["v=spf1 ip4:192.0.2.0/24 -all"]),
+        &expect![[r#"
         Spf: the SPF record has no `include:spf.protection.outlook.com` of its own: `v=spf1 ip4:192.0.2.0/24 -all`
-    "#]]);
-    check(&good, &texts(&["v=spf1 -all", "V=SPF1"]), &expect![[r#"
+    "#]],
+    );
+    check(
+        &good,
+        &texts(&["v=spf1 -all", "V=SPF1"]),
+        &expect![[r#"
         Spf: there are 2 SPF records, and only one is allowed
-    "#]]);
+    "#]],
+    );
     let high = [answer("ns1", 1, &[(0, "contoso-edu.mail.protection.office365.us")])];
-    check(&high, &texts(&["v=spf1 include:spf.protection.outlook.com -all"]), &expect![[r#"
+    check(
+        &high,
+        &texts(&["v=spf1 include:spf.protection.outlook.com -all"]),
+        &expect![[r#"
         Spf: the SPF record has no `include:spf.protection.office365.us` of its own: `v=spf1 include:spf.protection.outlook.com -all`
-    "#]]);
+    "#]],
+    );
     let china = [answer("ns1", 1, &[(0, "contoso-edu.mail.protection.partner.outlook.cn")])];
     check(&china, &texts(&["v=spf1 include:spf.protection.partner.outlook.cn -all"]), &expect![""]);
 }
@@ -99,10 +123,14 @@ fn targets_and_autodiscover() {
         .into(),
         ..Facts::default()
     };
-    check(&good, &facts, &expect![[r#"
+    check(
+        &good,
+        &facts,
+        &expect![[r#"
         MxTarget: MX target a.example is an alias of b.example, which RFC 2181 forbids: name the host itself
         MxTarget: MX target gone.example has no address: no mail can arrive
-    "#]]);
+    "#]],
+    );
     check(
         &[answer("ns1", 1, &[(0, "fabrikam-com.mail.protection.outlook.com")])],
         &Facts::default(),
@@ -123,10 +151,14 @@ fn servers_that_differ_or_fail() {
         claimed: [HostName::from("ns1"), HostName::from("ns3")].into(),
         ..Facts::default()
     };
-    check(&[answer("ns1", 5, &[GOOD]), answer("ns2", 4, &[GOOD]), silent], &facts, &expect![[r#"
+    check(
+        &[answer("ns1", 5, &[GOOD]), answer("ns2", 4, &[GOOD]), silent],
+        &facts,
+        &expect![[r#"
         Ttl: the MX records' TTL is 86400 s: lower it to 3600 at least 86400 s before the switch
         Delegation: the parent names ns1, ns2; the zone names ns1, ns3: make them the same
         Server: resolver 192.0.2.53: no answer in time
         Delegation: the servers hold different versions of the zone: ns2 at 4; ns1 at 5
-    "#]]);
+    "#]],
+    );
 }
