@@ -21,9 +21,12 @@ impl From<Problem> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Problem::usage(error.to_string())
-            .next(format!("correct {} and run `mailferry serve --check`", error.file.display()))
-            .into()
+        let file = error.file.display();
+        let next = match error.file.exists() {
+            true => format!("correct {file} and run `mailferry --config {file} serve --check`"),
+            false => format!("`mailferry --config {file} init` makes one"),
+        };
+        Problem::usage(error.to_string()).next(next).into()
     }
 }
 
@@ -42,16 +45,19 @@ impl Failure {
         if let Self::Problem(problem) = &self {
             match json {
                 super::output::Format::Json => {
-                    eprintln!(
-                        "{}",
-                        serde_json::json!({ "error": problem.error, "fault": problem.fault, "next": problem.next })
-                    );
+                    eprintln!("{}", json(problem));
                 }
                 super::output::Format::Human => eprint!("{}", human(problem)),
             }
         }
         ExitCode::from(code)
     }
+}
+
+/// The daemon's own form, on one line.
+fn json(problem: &Problem) -> String {
+    // Strings and a JSON value always serialise.
+    serde_json::to_string(problem).unwrap_or_else(|_| problem.error.clone())
 }
 
 fn human(problem: &Problem) -> String {

@@ -66,8 +66,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
     if std::env::args_os().any(|arg| arg == "--json") {
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let problem = Problem::usage(first).next("mailferry help lists the commands");
+        let message: Vec<&str> =
+            text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")).collect();
+        let problem = Problem::usage(message.join(" ").trim_start_matches("error: ").trim())
+            .next("mailferry help lists the commands");
         return Failure::from(problem).report(Format::Json);
     }
     let _ = error.print();
