@@ -33,6 +33,8 @@ pub mod record;
 mod remove;
 mod scan;
 mod store;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 pub use change::Change;

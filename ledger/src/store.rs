@@ -176,8 +176,9 @@ impl Store {
             self.db.flush()?;
             Ok(())
         })?;
-        self.sync_blobs()?;
-        self.disk.sync_file(&self.log, &self.dir.join("db"))?;
+        // Whatever the reason: after a failed fsync nobody knows what is on the disk, so it is never `Full`.
+        self.sync_blobs().map_err(StoreError::Io)?;
+        self.disk.sync_file(&self.log, &self.dir.join("db")).map_err(StoreError::Io)?;
         self.acknowledge(commit);
         Ok(())
     }

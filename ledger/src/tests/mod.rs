@@ -1,0 +1,125 @@
+//! The ledger as its users see it, and as a power cut, a full disk or damage leaves it.
+
+mod damage;
+mod disk_full;
+mod model;
+mod power_cut;
+mod verbs;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidValidity};
+
+use crate::commit::Care;
+use crate::disk::{Disk, RealDisk};
+use crate::record::{Batch, BatchState, Folder, FolderId, Mailbox, MailboxState, Route};
+use crate::{Change, Fingerprint, Intent, Ledger, Message, MessageState};
+
+pub(crate) const TERRY: MailboxId = MailboxId(1);
+pub(crate) const INBOX: FolderId = FolderId(1);
+
+pub(crate) fn open(dir: &Path) -> Ledger {
+    let opened = Ledger::open(dir).unwrap();
+    assert_eq!(opened.set_aside, None);
+    opened.ledger
+}
+
+pub(crate) fn care(disk: impl Disk + 'static) -> Care {
+    Care { disk: Arc::new(disk), reserve: 0, patience: Duration::from_secs(60) }
+}
+
+pub(crate) fn uid(number: u32) -> Uid {
+    Uid::new(number).unwrap()
+}
+
+pub(crate) fn validity(number: u32) -> UidValidity {
+    UidValidity::new(number).unwrap()
+}
+
+pub(crate) fn moment() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+pub(crate) fn date() -> InternalDate {
+    InternalDate::parse(b" 1-Jul-2020 02:44:25 -0700").unwrap()
+}
+
+pub(crate) fn batch(name: &str) -> Batch {
+    Batch {
+        name: name.into(),
+        endpoint: "IMAPEndpoint".into(),
+        state: BatchState::Created,
+        created: moment(),
+        started: None,
+        auto_start: false,
+        error: None,
+    }
+}
+
+pub(crate) fn mailbox(id: MailboxId, address: &str) -> Mailbox {
+    Mailbox {
+        id,
+        batch: "IMAPBatch1".into(),
+        address: address.into(),
+        user_name: format!("user{id}"),
+        client_login: None,
+        user_root: None,
+        password: None,
+        state: MailboxState::Queued,
+        error: None,
+        last_synced: None,
+        last_full: None,
+        route: Route::Source,
+        declared_moved: None,
+        throttled_until: None,
+        needs_matching: false,
+    }
+}
+
+pub(crate) fn folder(mailbox: MailboxId, id: FolderId, source: &str) -> Folder {
+    Folder {
+        id,
+        mailbox,
+        source: FolderName::from_wire(source.as_bytes().to_vec()),
+        source_delimiter: Some(b'/'),
+        target: FolderName::from_wire(source.as_bytes().to_vec()),
+        source_validity: validity(7),
+        target_validity: None,
+        seen: None,
+        target_uid_next: None,
+        subscribed: true,
+        held_deletions: 0,
+        gone: false,
+    }
+}
+
+pub(crate) fn message(state: MessageState, size: u64) -> Message {
+    let flags = Flags::from_iter(["\\Seen", "$Label1"]);
+    Message { state, size, date: date(), flags, print: Fingerprint::of(&[b"one", b"two"]) }
+}
+
+pub(crate) fn mirrored(size: u64) -> Message {
+    message(MessageState::Mirrored { target_uid: None }, size)
+}
+
+pub(crate) fn intent() -> Intent {
+    Intent { target_uid_next: 11, print: Fingerprint::of(&[b"one"]), size: 300, date: date() }
+}
+
+/// One batch, one mailbox, its INBOX.
+pub(crate) fn furnish(change: &mut Change) {
+    change.put_batch(batch("IMAPBatch1"));
+    change.put_mailbox(mailbox(TERRY, "terrya@contoso.edu"));
+    change.put_folder(folder(TERRY, INBOX, "INBOX"));
+}
+
+pub(crate) async fn furnished(dir: &Path) -> Ledger {
+    let ledger = open(dir);
+    let mut change = ledger.change();
+    furnish(&mut change);
+    change.commit().await.unwrap();
+    ledger
+}
