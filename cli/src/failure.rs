@@ -40,10 +40,10 @@ impl Failure {
     }
 
     /// Says what happened, and gives the exit code.
-    pub fn report(self, json: super::output::Format) -> ExitCode {
+    pub fn report(self, format: super::output::Format) -> ExitCode {
         let code = self.exit_code();
         if let Self::Problem(problem) = &self {
-            match json {
+            match format {
                 super::output::Format::Json => {
                     eprintln!("{}", json(problem));
                 }
