@@ -238,3 +238,6 @@ fn code_name(code: ResponseCode) -> String {
         other => format!("code {}", u16::from(other)),
     }
 }
+
+#[cfg(test)]
+mod tests;

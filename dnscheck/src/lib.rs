@@ -14,6 +14,8 @@ mod answer;
 mod ask;
 mod checker;
 pub mod clock;
+#[cfg(test)]
+mod fake;
 mod host;
 mod observation;
 mod policy;

@@ -362,3 +362,6 @@ pub(crate) fn fqdn(host: &HostName) -> Result<Name, Failure> {
     name.set_fqdn(true);
     Ok(name)
 }
+
+#[cfg(test)]
+mod tests;
