@@ -309,3 +309,6 @@ fn moment(at: Timestamp) -> String {
 fn named<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     names.take(MOST_NAMED).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;
