@@ -537,3 +537,23 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let found = own.ancestors().skip(1).take(3).map(|dir| dir.join("mailferry")).find(|path| path.is_file());
     found.context("no mailferry binary: run `cargo build` first or set MAILFERRY_BIN")
 }
+
+/// Lines of `[dns]` for a stand whose domains are held by these servers: they alone are asked, every second, and the
+/// clock is shortened to `wait`.
+pub fn dns_options(dns: &crate::dns::Dns, wait: Duration, quiet: Duration) -> String {
+    let list = |addresses: &[SocketAddr]| {
+        let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        quoted.join(", ")
+    };
+    let book: Vec<String> =
+        dns.name_servers().iter().map(|(name, address)| format!("\"{name}\" = \"{address}\"")).collect();
+    format!(
+        "resolvers = [{}]\nroots = [{}]\nname_servers = {{ {} }}\ninterval = \"1s\"\ntimeout = \"2s\"\n\
+         wait = \"{}s\"\nstraggler_quiet = \"{}s\"",
+        list(&[dns.primary.address()]),
+        list(&dns.roots()),
+        book.join(", "),
+        wait.as_secs(),
+        quiet.as_secs(),
+    )
+}
