@@ -184,12 +184,10 @@ fn doubt_ends_it() {
         b"{3}\r\n",
         b"a x {1}\r\nx{1}\r\n",
     ] {
-        let mut input = Bytes::from_static(b"");
         let mut framer = Framer::client();
         let mut last = Ok(None);
         for byte in doubtful {
-            input = Bytes::copy_from_slice(&[*byte]);
-            last = framer.next(&mut input);
+            last = framer.next(&mut Bytes::copy_from_slice(&[*byte]));
             if last.is_err() {
                 break;
             }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::connect::Limits;
 use super::io::Stream;
 use super::link::Link;
@@ -57,6 +59,16 @@ pub struct Session {
     pub(super) server: Arc<str>,
     pub(super) capabilities: Capabilities,
     greeting: StatusText,
+    state: LoginState,
+}
+
+/// Whether the connection was logged in from the beginning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LoginState {
+    /// It was: PREAUTH.
+    Before,
+    /// The usual case.
+    ByCommand,
 }
 
 impl Session {
@@ -88,21 +100,36 @@ impl Session {
     /// Reads the greeting.
     pub(super) async fn greeted(stream: Stream, server: Arc<str>, limits: Limits) -> Result<Self, Error> {
         let mut session = Self::ungreeted(stream, server, limits);
-        match session.reader.next().await? {
-            Event::Untagged(Response::Status(text)) if text.status == Status::Ok => {
-                if let Some(Code::Capability(capabilities)) = &text.code {
-                    session.capabilities = capabilities.clone();
-                }
-                session.greeting = text;
-                Ok(session)
-            }
-            Event::Untagged(Response::PreAuth(text)) => {
-                session.greeting = text;
+        let Ok(greeting) = timeout(limits.idle, session.reader.next()).await else {
+            return Err(Error::Timeout {
+                server: session.server,
+                doing: "waiting for the server's greeting",
+            });
+        };
+        match greeting? {
+            Event::Untagged(greeting @ (Response::Status(_) | Response::PreAuth(_))) => {
+                session.take_greeting(greeting)?;
                 Ok(session)
             }
             Event::Bye(text) => Err(Error::Bye { server: session.server, code: text.code, text: text.text }),
             _ => Err(session.protocol("no IMAP greeting")),
         }
+    }
+
+    fn take_greeting(&mut self, greeting: Response) -> Result<(), Error> {
+        let text = match greeting {
+            Response::PreAuth(text) => {
+                self.state = LoginState::Before;
+                text
+            }
+            Response::Status(text) if text.status == Status::Ok => text,
+            _ => return Err(self.protocol("no IMAP greeting")),
+        };
+        if let Some(Code::Capability(capabilities)) = &text.code {
+            self.capabilities = capabilities.clone();
+        }
+        self.greeting = text;
+        Ok(())
     }
 
     pub(super) fn ungreeted(stream: Stream, server: Arc<str>, limits: Limits) -> Self {
@@ -114,16 +141,18 @@ impl Session {
             server,
             capabilities: Capabilities::default(),
             greeting: StatusText { status: Status::Ok, code: None, text: String::new() },
+            state: LoginState::ByCommand,
         }
     }
 
     /// STARTTLS, up to the server's OK. Whatever was read beyond it came in the clear: somebody in the middle may have
     /// put it there to be taken for the protected session's first words.
     pub(super) async fn start_tls(&mut self) -> Result<(), Error> {
-        if self.capabilities.is_empty() {
+        if self.capabilities.is_empty() && self.state == LoginState::ByCommand {
             self.capability().await?;
         }
-        if !self.capabilities.has("STARTTLS") {
+        // STARTTLS is not allowed after PREAUTH: with a false one, somebody in the middle could keep it from being used.
+        if self.state == LoginState::Before || !self.capabilities.has("STARTTLS") {
             return Err(self.unsupported("STARTTLS"));
         }
         self.command("STARTTLS", "").await?;

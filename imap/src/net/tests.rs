@@ -11,12 +11,13 @@ use crate::response::{Code, Response, Status};
 use crate::{Flags, FolderName, InternalDate, UidSet};
 
 /// Plays a server: lines that begin with `S: ` are sent, those with `C: ` must come. `\r\n` are added; a `\` at the end
-/// of a line leaves them out. After the script the connection is closed.
+/// of a line leaves them out, a `|` puts them in. After the script the connection is closed.
 fn play(script: &'static str, piece: usize) -> (DuplexStream, JoinHandle<()>) {
     let (ours, mut theirs) = duplex(1 << 16);
     let server = tokio::spawn(async move {
         for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
             let (side, text) = line.split_at(3);
+            let text = text.replace('|', "\r\n");
             let text = match text.strip_suffix('\\') {
                 Some(text) => text.to_owned(),
                 None => format!("{text}\r\n"),
@@ -116,5 +117,417 @@ async fn bodies_come_the_same_however_the_bytes_fall() {
         );
         assert_eq!(reader.outstanding(), 0);
         server.await.unwrap();
+    }
+}
+
+/// Appends while the reader is driven; gives what came of it and the answer's code.
+async fn append(session: &mut Session, flags: &Flags, body: &[u8]) -> (bool, Option<Code>) {
+    let date = InternalDate::parse(b"01-Jul-2020 10:00:00 +0200");
+    let folder = FolderName::from_text("a\"b\\c");
+    let (writer, reader) = session.halves();
+    let write = async {
+        match writer.append(&folder, flags, date, body.len() as u64).await.unwrap() {
+            Append::Refused(_) => return false,
+            Append::Open(_) => writer.chunk(body).await.unwrap(),
+        }
+        writer.finish().await.unwrap();
+        writer.flush().await.unwrap();
+        true
+    };
+    let read = async {
+        loop {
+            if let Event::Tagged { text, .. } = reader.next().await.unwrap() {
+                break text.code;
+            }
+        }
+    };
+    tokio::join!(write, read)
+}
+
+#[tokio::test]
+async fn appends_with_each_kind_of_literal() {
+    let seen: Flags = ["\\Seen", "$x"].into_iter().collect();
+    let (mut free, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1 LITERAL+] hello
+        C: M1 APPEND \"a\\\"b\\\\c\" (\\Seen $x) \" 1-Jul-2020 10:00:00 +0200\" {5000+}
+        C: 0\\
+        S: * 1 EXISTS
+        S: M1 OK [APPENDUID 7 9] done",
+        3,
+    )
+    .await;
+    // The script looks at the first byte of the body only.
+    let (went, code) = append(&mut free, &seen, &[b'0'; 5_000]).await;
+    assert!(went && matches!(code, Some(Code::AppendUid(..))));
+    server.await.unwrap();
+
+    let (mut small, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1 LITERAL-] hello
+        C: M1 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {3+}
+        C: abc
+        S: M1 OK done
+        C: M2 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {4097}
+        S: + go on {5}
+        C: 1\\
+        S: M2 NO [OVERQUOTA] full",
+        1,
+    )
+    .await;
+    assert_eq!(append(&mut small, &Flags::default(), b"abc").await, (true, None));
+    let (went, code) = append(&mut small, &Flags::default(), &[b'1'; 4_097]).await;
+    assert_eq!((went, code), (true, Some(Code::Other("OVERQUOTA".into()))));
+    server.await.unwrap();
+
+    for plus in ["S: +", "S: + ", "S: +OK", "S: + Ready for additional command text."] {
+        let script = format!(
+            "S: * OK [CAPABILITY IMAP4rev1] hello
+            C: M1 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {{3}}
+            S: * 4 EXISTS
+            S: M1 NO [TRYCREATE] no such folder
+            C: M2 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {{3}}
+            {plus}
+            C: abc
+            S: M2 OK done"
+        );
+        let (mut asked, server) = session(script.leak(), 2).await;
+        let refused = append(&mut asked, &Flags::default(), b"abc").await;
+        assert_eq!(refused, (false, Some(Code::TryCreate)));
+        assert_eq!(append(&mut asked, &Flags::default(), b"abc").await, (true, None));
+        server.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_writer_holds_to_what_it_announced() {
+    let (mut session, _server) = session("S: * OK [CAPABILITY IMAP4rev1 LITERAL+] hello\n C: x", 9).await;
+    let (writer, _) = session.halves();
+    assert!(matches!(writer.chunk(b"x").await, Err(Error::Misuse { .. })));
+    assert!(matches!(writer.send("NOOP\r\nM9 LOGOUT").await, Err(Error::Misuse { .. })));
+    let odd = FolderName::from_wire(&b"a\r\nb"[..]);
+    assert!(matches!(writer.append(&odd, &Flags::default(), None, 3).await, Err(Error::Misuse { .. })));
+    writer.append(&FolderName::inbox(), &Flags::default(), None, 3).await.unwrap();
+    assert!(matches!(writer.send("NOOP").await, Err(Error::Misuse { .. })));
+    writer.chunk(b"ab").await.unwrap();
+    assert!(matches!(writer.finish().await, Err(Error::Misuse { .. })));
+    assert!(matches!(writer.chunk(b"cd").await, Err(Error::Misuse { .. })));
+    writer.chunk(b"c").await.unwrap();
+    writer.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn logins() {
+    let (mut session, server) = session(
+        "S: * OK hello
+        C: M1 CAPABILITY
+        S: * CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2
+        S: M1 OK done
+        C: M2 LOGIN \"joe\" \"pass\\\"word\"
+        S: M2 NO LOGIN joe pass\"word is wrong
+        C: M3 AUTHENTICATE PLAIN YQBiAHBhc3Mid29yZA==
+        S: M3 BAD YQBiAHBhc3Mid29yZA== is wrong
+        C: M4 AUTHENTICATE XOAUTH2 dXNlcj1qb2UBYXV0aD1CZWFyZXIgcGFzcyJ3b3JkAQE=
+        S: + eyJzdGF0dXMiOiI0MDAifQ==
+        C: 
+        S: M4 NO AUTHENTICATE failed.
+        C: M5 LOGIN {4}
+        S: * OK wait
+        S: + go
+        C: jo\u{eb} {9}
+        S: + go
+        C: pass\"word
+        S: M5 OK [CAPABILITY IMAP4rev1 LITERAL+] in
+        C: M6 LOGOUT
+        S: * BYE bye
+        S: M6 OK",
+        2,
+    )
+    .await;
+    assert_eq!(session.greeting(), "hello");
+    let error = session.login("joe", &secret()).await.unwrap_err();
+    assert_eq!(error.to_string(), "test:143: LOGIN refused: NO LOGIN joe [secret] is wrong");
+    let error = session.authenticate_plain("a", "b", &secret()).await.unwrap_err();
+    assert_eq!(error.to_string(), "test:143: AUTHENTICATE PLAIN refused: BAD [secret] is wrong");
+    let error = session.authenticate_xoauth2("joe", &secret()).await.unwrap_err();
+    let told = "test:143: AUTHENTICATE XOAUTH2 refused: NO AUTHENTICATE failed. {\"status\":\"400\"}";
+    assert_eq!(error.to_string(), told);
+    session.login("jo\u{eb}", &secret()).await.unwrap();
+    assert!(session.capabilities().has("LITERAL+") && !session.capabilities().has("SASL-IR"));
+    assert!(!format!("{session:?}").contains("pass"));
+    session.logout().await.unwrap();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_does_not_leave_where_it_must_not() {
+    let (mut session, _server) = session("S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hello", 9).await;
+    assert!(matches!(session.login("joe", &secret()).await, Err(Error::Unsupported { .. })));
+    let plain = session.authenticate_plain("", "joe", &secret()).await;
+    assert!(matches!(plain, Err(Error::Unsupported { .. })));
+    assert_eq!(session.halves().0.queued(), 0);
+}
+
+#[tokio::test]
+async fn authenticate_without_initial_response_asks_again_what_the_server_can_do() {
+    let (mut session, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello
+        C: M1 AUTHENTICATE PLAIN
+        S: +
+        C: AGIAcGFzcyJ3b3Jk
+        S: M1 OK in
+        C: M2 CAPABILITY
+        S: * CAPABILITY IMAP4rev1 UIDPLUS
+        S: M2 OK done",
+        1,
+    )
+    .await;
+    session.authenticate_plain("", "b", &secret()).await.unwrap();
+    assert!(session.capabilities().has("UIDPLUS"));
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn greetings_that_are_none() {
+    for (greeting, expected) in [
+        ("S: * BYE [ALERT] go away", "test:143: server closed the connection: go away"),
+        ("S: 220 smtp.example.org ESMTP", "test:143: protocol error: no IMAP greeting"),
+        ("S: \u{15}\u{3}", "test:143: protocol error: no IMAP greeting"),
+        ("S: M1 OK hello", "test:143: protocol error: no IMAP greeting"),
+        ("", "test:143: connection lost: closed by the server"),
+    ] {
+        let (io, _server) = play(greeting, 9);
+        let error = wrap(io, "test:143", limits()).await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+async fn start_tls(script: &'static str) -> Result<(), Error> {
+    let (io, _server) = play(script, 1_000);
+    let mut session = Session::greeted(io::Stream::Other(Box::new(io)), "test:143".into(), limits()).await?;
+    session.start_tls().await
+}
+
+#[tokio::test]
+async fn nothing_said_in_the_clear_survives_starttls() {
+    let injected = start_tls(
+        "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello
+        C: M1 STARTTLS
+        S: M1 OK go|* CAPABILITY IMAP4rev1 LITERAL+|M2 OK done",
+    )
+    .await;
+    assert_eq!(injected.unwrap_err().to_string(), "test:143: protocol error: plaintext after STARTTLS");
+    let injected = start_tls(
+        "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello
+        C: M1 STARTTLS
+        S: M1 OK go|x\\",
+    )
+    .await;
+    assert_eq!(injected.unwrap_err().to_string(), "test:143: protocol error: plaintext after STARTTLS");
+    let none = start_tls("S: * OK [CAPABILITY IMAP4rev1] hello").await;
+    assert!(matches!(none, Err(Error::Unsupported { what: "STARTTLS", .. })));
+    let before = start_tls("S: * PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello").await;
+    assert!(matches!(before, Err(Error::Unsupported { what: "STARTTLS", .. })));
+    start_tls("S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello\n C: M1 STARTTLS\n S: M1 OK go").await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_and_farewells_say_all_that_is_needed() {
+    let (mut session, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1] hello
+        C: M1 NOOP
+        S: M1 BAD Request is throttled. Suggested Backoff Time: 89000 milliseconds
+        C: M2 EXAMINE \"INBOX\"
+        S: M2 NO [NONEXISTENT] no
+        C: M3 NOOP
+        S: * BYE Session invalidated - AccessTokenExpired",
+        4,
+    )
+    .await;
+    let Err(Error::Refused { command, status, code, text, .. }) = session.noop().await else { panic!() };
+    assert_eq!((command, status, code), ("NOOP", Status::Bad, None));
+    assert_eq!(text, "Request is throttled. Suggested Backoff Time: 89000 milliseconds");
+    let error = session.examine(&FolderName::inbox()).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { code: Some(Code::Other(code)), .. } if code == "NONEXISTENT"));
+    let error = session.noop().await.unwrap_err();
+    assert!(matches!(&error, Error::Bye { text, .. } if text == "Session invalidated - AccessTokenExpired"));
+    assert!(error.is_fatal());
+    // It sticks, for both halves.
+    assert_eq!(session.noop().await.unwrap_err().to_string(), error.to_string());
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up() {
+    let (ours, _theirs) = duplex(1 << 10);
+    let error = wrap(ours, "test:143", limits()).await.unwrap_err();
+    assert_eq!(error.to_string(), "test:143: timed out waiting for the server's greeting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_only_while_something_is_owed() {
+    let (ours, mut theirs) = duplex(1 << 20);
+    theirs.write_all(b"* OK [CAPABILITY IMAP4rev1 LITERAL+] hello\r\n").await.unwrap();
+    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
+    let (writer, reader) = session.halves();
+    let hour = Duration::from_secs(3_600);
+    assert!(tokio::time::timeout(hour, reader.next()).await.is_err(), "nothing owed");
+    writer.append(&FolderName::inbox(), &Flags::default(), None, 3).await.unwrap();
+    writer.flush().await.unwrap();
+    assert!(tokio::time::timeout(hour, reader.next()).await.is_err(), "the server waits for us");
+    writer.chunk(b"abc").await.unwrap();
+    writer.finish().await.unwrap();
+    assert!(tokio::time::timeout(hour, reader.next()).await.is_err(), "and has not got all of it");
+    writer.flush().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let error = reader.next().await.unwrap_err();
+    assert_eq!(error.to_string(), "test:143: timed out waiting for the server's answer");
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert!(matches!(
+        writer.send("NOOP").await.err().or(writer.flush().await.err()),
+        Some(Error::Timeout { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_nothing_is_given_up() {
+    let (ours, mut theirs) = duplex(1 << 10);
+    theirs.write_all(b"* OK [CAPABILITY IMAP4rev1 LITERAL+] hello\r\n").await.unwrap();
+    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
+    let (writer, reader) = session.halves();
+    writer.append(&FolderName::inbox(), &Flags::default(), None, 1 << 20).await.unwrap();
+    let error = writer.chunk(&[b'x'; 1 << 20]).await.unwrap_err();
+    assert_eq!(error.to_string(), "test:143: timed out sending");
+    assert!(writer.flush().await.is_err());
+    let _ = reader;
+}
+
+#[tokio::test]
+async fn long_sets_are_pipelined_in_short_commands() {
+    let (ours, theirs) = duplex(1 << 16);
+    let server = tokio::spawn(async move {
+        let (read, mut write) = tokio::io::split(theirs);
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(read));
+        write.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
+        let mut longest = 0;
+        while let Some(line) = lines.next_line().await.unwrap() {
+            longest = longest.max(line.len());
+            let (tag, rest) = line.split_once(' ').unwrap();
+            let set = rest.strip_prefix("UID FETCH ").unwrap().strip_suffix(" (UID FLAGS)").unwrap();
+            for uid in UidSet::parse(set.as_bytes()).unwrap().iter() {
+                write.write_all(format!("* 1 FETCH (UID {uid} FLAGS ())\r\n").as_bytes()).await.unwrap();
+            }
+            write.write_all(format!("{tag} OK done\r\n").as_bytes()).await.unwrap();
+        }
+        longest
+    });
+    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
+    let odd = UidSet::from_numbers((0..20_000).map(|n| 2 * n + 1));
+    let mut told = Vec::new();
+    session.uid_fetch(&odd, "UID FLAGS", |fetched| told.extend(fetched.uid)).await.unwrap();
+    assert!(told.iter().copied().eq(odd.iter()));
+    session.uid_fetch(&UidSet::new(), "UID", |_| panic!("nothing was asked")).await.unwrap();
+    drop(session);
+    let longest = server.await.unwrap();
+    assert!((3_000..4_000).contains(&longest), "{longest}");
+}
+
+#[tokio::test]
+async fn folders_with_their_status_without_list_status() {
+    let (mut session, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1] hello
+        C: M1 LIST \"\" \"*\"
+        S: * LIST (\\HasNoChildren) \"/\" Inbox
+        S: * LIST (\\noselect) \"/\" \"a\"
+        S: * LIST () \"/\" {3}
+        S: a/b
+        S: M1 OK done
+        C: M2 STATUS \"INBOX\" (MESSAGES UIDNEXT UIDVALIDITY)
+        C: M3 STATUS \"a/b\" (MESSAGES UIDNEXT UIDVALIDITY)
+        S: * STATUS \"INBOX\" (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 1)
+        S: M2 OK done
+        S: M3 NO not now",
+        5,
+    )
+    .await;
+    let found = session.list_status(&FolderName::from_wire(""), "*").await.unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|(listed, status)| (listed.name.to_text(), status.as_ref().and_then(|s| s.messages)))
+        .collect();
+    assert_eq!(found, [("INBOX".to_owned(), Some(3)), ("a".to_owned(), None), ("a/b".to_owned(), None)]);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_search_says_is_never_lost() {
+    let (mut session, _server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1] hello
+        C: M1 UID SEARCH ALL
+        S: * SEARCH 5 3 4
+        S: * SEARCH 9
+        S: M1 OK done
+        C: M2 UID SEARCH ALL
+        S: * SEARCH 5 x
+        S: M2 OK done",
+        5,
+    )
+    .await;
+    assert_eq!(session.uid_search("ALL").await.unwrap().to_string(), "3:5,9");
+    assert!(matches!(session.uid_search("ALL").await, Err(Error::Protocol { .. })));
+}
+
+#[tokio::test]
+async fn hostile_servers_end_in_errors() {
+    let endless_line = [b"* OK ".as_slice(), &[b'x'; 100_000]].concat();
+    let endless_literals = b"* 1 FETCH (X {1}\r\na ".repeat(100_000);
+    for hostile in [
+        endless_line.as_slice(),
+        b"* LIST () \"/\" {99999999}\r\n",
+        b"* 1 FETCH (ENVELOPE (NIL {99999999}\r\n",
+        b"M7x OK what\r\n",
+        b"* 1 FETCH (BODY[] {99999999999999999999999}\r\n",
+        b"* 1 FETCH (BODY[] x{3}\r\n",
+        b"* 1 FETCH (BODY[] {3}\r\nabc\r\n)\r\n",
+        &endless_literals,
+    ] {
+        let (ours, mut theirs) = duplex(1 << 25);
+        theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
+        theirs.write_all(hostile).await.unwrap();
+        let limits = Limits { max_line: 50_000, ..limits() };
+        let mut session = wrap(ours, "test:143", limits).await.unwrap();
+        drop(theirs);
+        let (_, reader) = session.halves();
+        let error = loop {
+            match reader.next().await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        let begin = hostile[..hostile.len().min(40)].escape_ascii();
+        let is_broken_in_body = hostile.ends_with(b"abc\r\n)\r\n");
+        assert!(matches!(error, Error::Protocol { .. }) != is_broken_in_body, "{begin}: {error}");
+        assert_eq!(reader.next().await.unwrap_err().to_string(), error.to_string());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_bytes_of_a_server_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        words in proptest::collection::vec(proptest::sample::select(vec![
+            "* ", "1 FETCH (", "BODY[] ", "{3}\r\n", "abc", ")", "\r\n", "M1 OK ", "UID 7 ", "\"", "+ ", "* BYE x\r\n", "X {2}\r\n",
+        ]), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for stream in [bytes.as_slice(), words.concat().as_bytes()] {
+                let (ours, mut theirs) = duplex(1 << 16);
+                theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
+                theirs.write_all(stream).await.unwrap();
+                drop(theirs);
+                let mut session = wrap(ours, "test:143", Limits { idle: Duration::MAX, ..limits() }).await.unwrap();
+                while session.halves().1.next().await.is_ok() {}
+            }
+        });
     }
 }
