@@ -3,22 +3,33 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
+mod changes;
 pub mod context;
+mod copy;
 pub mod csv;
 pub mod error;
 pub mod fault;
 mod fleet;
 pub mod folders;
 pub mod gate;
+mod hints;
 pub mod limits;
+mod listing;
+mod look;
 pub mod matching;
 pub mod oauth;
 pub mod pace;
+mod pass;
 pub mod plan;
 pub mod print;
 pub mod progress;
+mod reconcile;
+mod scan;
+mod sides;
+mod skipped;
 pub mod stragglers;
 pub mod token;
+mod trouble;
 pub mod verify;
 pub mod watch;
 pub mod worker;

@@ -60,3 +60,13 @@ pub struct PlannedSkip {
     /// `too-large` or `item-limit`.
     pub reason: String,
 }
+
+impl crate::worker::MailboxWorker {
+    /// What a pass would do; nothing is written anywhere.
+    ///
+    /// # Errors
+    /// [`crate::error::PassError`].
+    pub async fn plan(&mut self) -> Result<MailboxPlan, crate::error::PassError> {
+        todo!()
+    }
+}

@@ -82,3 +82,13 @@ pub enum What {
     /// Another RFC822.SIZE, where the target is known to keep messages as they are.
     Size,
 }
+
+impl crate::worker::MailboxWorker {
+    /// Reads both sides anew and compares them.
+    ///
+    /// # Errors
+    /// [`crate::error::PassError`].
+    pub async fn verify(&mut self) -> Result<VerifyReport, crate::error::PassError> {
+        todo!()
+    }
+}

@@ -3,15 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mailferry_imap::MailboxId;
+use mailferry_ledger::Mailbox;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::context::WorkerContext;
-use crate::error::PassError;
+use crate::error::{LocalError, PassError};
+use crate::hints::Hints;
+use crate::pace::Pace;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
+use crate::sides::{Source, Target};
+use crate::trouble::Trouble;
 use crate::verify::VerifyReport;
 
 /// How thorough a pass is.
@@ -68,17 +76,40 @@ pub struct PassReport {
     pub took: Duration,
 }
 
+/// Whether the next pass keeps to the cap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deletions {
+    /// It does.
+    Capped,
+    /// An operator said that all deletions are to be carried over.
+    All,
+}
+
 /// The worker of one mailbox.
 pub struct MailboxWorker {
-    mailbox: MailboxId,
-    context: Arc<WorkerContext>,
-    progress: Arc<Progress>,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) context: Arc<WorkerContext>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) source: Option<Source>,
+    pub(crate) target: Option<Target>,
+    pub(crate) pace: Pace,
+    pub(crate) hints: Hints,
+    pub(crate) allowed: Deletions,
 }
 
 impl MailboxWorker {
     /// A worker without connections.
     pub fn new(mailbox: MailboxId, context: Arc<WorkerContext>) -> Self {
-        Self { mailbox, context, progress: Arc::default() }
+        Self {
+            mailbox,
+            context,
+            progress: Arc::default(),
+            source: None,
+            target: None,
+            pace: Pace::default(),
+            hints: Hints::default(),
+            allowed: Deletions::Capped,
+        }
     }
 
     /// The live figures.
@@ -96,30 +127,157 @@ impl MailboxWorker {
     /// # Errors
     /// [`PassError`]; what was done is done, and calling again goes on from there.
     pub async fn pass(&mut self, pass: Pass) -> Result<PassReport, PassError> {
-        let _ = (pass, &self.context);
-        todo!()
-    }
-
-    /// What a pass would do; nothing is written anywhere.
-    ///
-    /// # Errors
-    /// [`PassError`].
-    pub async fn plan(&mut self) -> Result<MailboxPlan, PassError> {
-        todo!()
-    }
-
-    /// Reads both sides anew and compares them.
-    ///
-    /// # Errors
-    /// [`PassError`].
-    pub async fn verify(&mut self) -> Result<VerifyReport, PassError> {
-        todo!()
+        let result = Box::pin(self.whole_pass(pass)).await;
+        if result.is_err() {
+            self.hang_up();
+        }
+        result
     }
 
     /// The loop: what clients just did first (hints of the spool), then what is asked for, until told to stop. The
     /// mirror needs no permission of the fleet; whole passes are run when a command asks for them.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let _ = (&mut self, &mut commands, shutdown);
-        todo!()
+        // Nothing needs an end: whatever is dropped in the middle is in the ledger as what it is.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.serve(&mut commands) => {}
+        }
+    }
+
+    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) {
+        let spool = self.context.spool.clone();
+        let mut retry: Option<Instant> = None;
+        loop {
+            let linger = self.context.patience.linger;
+            let connected = self.source.is_some() || self.target.is_some();
+            tokio::select! {
+                biased;
+                () = spool.changed(self.mailbox) => {
+                    self.hints.gather(&spool, self.mailbox);
+                    retry = self.mirror().await;
+                }
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    retry = self.mirror().await;
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                () = sleep(linger), if connected => self.hang_up(),
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Pass(pass, answer) => {
+                // It serves what was hinted at so far, too.
+                self.hints.gather(&self.context.spool.clone(), self.mailbox);
+                self.hints.take_everything();
+                let _ = answer.send(self.pass(pass).await);
+            }
+            Command::Plan(answer) => {
+                let _ = answer.send(self.plan().await);
+            }
+            Command::Verify(answer) => {
+                let _ = answer.send(self.verify().await);
+            }
+            Command::AllowDeletions(answer) => {
+                self.allowed = Deletions::All;
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    /// Serves hints. On trouble, says when to try again.
+    async fn mirror(&mut self) -> Option<Instant> {
+        let now = Timestamp::now();
+        let throttled = self.record().ok().and_then(|mailbox| mailbox.throttled_until);
+        if let Some(until) = throttled.max(self.pace.blocked(now)).filter(|until| *until > now) {
+            let wait = until.as_millisecond() - now.as_millisecond();
+            return Some(Instant::now() + Duration::from_millis(wait.max(0).unsigned_abs()));
+        }
+        let mut report = PassReport::default();
+        let mut attempt = 0;
+        while !self.hints.is_empty() {
+            let synced = self.context.ledger.folders(self.mailbox).is_ok_and(|folders| !folders.is_empty());
+            if !synced {
+                self.hints.take_everything();
+            }
+            let result = match self.hints.take_everything() {
+                true => match Box::pin(self.whole_pass(Pass::Incremental)).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        self.hints.ask_everything();
+                        Err(error)
+                    }
+                },
+                false => match Box::pin(self.serve_doubts_and_hints(&mut report)).await {
+                    Ok(()) => Ok(()),
+                    Err(trouble) => self.weather(trouble, &mut attempt).await,
+                },
+            };
+            match result {
+                Ok(()) => {}
+                Err(PassError::Local(LocalError::NoMailbox)) => return None,
+                Err(error) => {
+                    debug!(%error, "The mirror waits.");
+                    self.hang_up();
+                    return Some(Instant::now() + MIRROR_AGAIN);
+                }
+            }
+        }
+        None
+    }
+
+    async fn serve_doubts_and_hints(&mut self, report: &mut PassReport) -> Result<(), Trouble> {
+        self.settle_doubts(report).await?;
+        self.serve_hints(report).await
+    }
+
+    /// The mailbox's record.
+    pub(crate) fn record(&self) -> Result<Mailbox, Trouble> {
+        self.context.ledger.mailbox(self.mailbox)?.ok_or(Trouble::Local(LocalError::NoMailbox))
+    }
+
+    /// The session at the source, opened where there is none.
+    pub(crate) async fn source(&mut self) -> Result<&mut Source, Trouble> {
+        if self.source.is_none() {
+            let mailbox = self.record()?;
+            self.source = Some(Source::open(&self.context, &mailbox).await?);
+        }
+        self.source.as_mut().ok_or(Trouble::Stopped)
+    }
+
+    /// The session at the target, opened where there is none.
+    pub(crate) async fn target(&mut self) -> Result<&mut Target, Trouble> {
+        if self.target.is_none() {
+            let mailbox = self.record()?;
+            self.target = Some(Target::open(&self.context, &mailbox).await?);
+        }
+        self.target.as_mut().ok_or(Trouble::Stopped)
+    }
+
+    /// Drops both sessions.
+    pub(crate) fn hang_up(&mut self) {
+        self.source = None;
+        self.target = None;
+    }
+
+    /// Drops what trouble made useless.
+    pub(crate) fn hang_up_after(&mut self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Source(_) => self.source = None,
+            Trouble::Target(_) | Trouble::Throttled { .. } => self.target = None,
+            Trouble::TokenExpired => {
+                if let Some(target) = self.target.take() {
+                    self.context.target.tokens.discard(&target.token);
+                }
+            }
+            Trouble::Local(_) | Trouble::Stopped => {}
+        }
     }
 }
+
+/// When the mirror tries again after trouble; the fleet's passes have their own clock.
+const MIRROR_AGAIN: Duration = Duration::from_secs(5);

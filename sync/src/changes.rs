@@ -1,0 +1,163 @@
+//! What changed at the source after it was copied: flags, and messages that are gone.
+
+use std::collections::BTreeMap;
+
+use mailferry_imap::net::StoreKind;
+use mailferry_imap::{Flags, SystemFlag, Uid, UidSet};
+use mailferry_ledger::{Folder, Message, MessageState};
+use tracing::{info, warn};
+
+use crate::trouble::Trouble;
+use crate::worker::{Deletions, MailboxWorker, PassReport};
+
+/// A mirrored message whose flags at the source are not those that were carried over last.
+pub(crate) struct Reflagged {
+    pub(crate) uid: Uid,
+    /// As the ledger has it.
+    pub(crate) message: Message,
+    /// As the source has them.
+    pub(crate) flags: Flags,
+}
+
+impl MailboxWorker {
+    /// Carries changed flags over. Only what changed at the source is stored, so that a flag that the user changed on
+    /// the target alone stays as it is. Keywords stay in the ledger: the target refuses them.
+    pub(crate) async fn carry_flags(
+        &mut self,
+        folder: &Folder,
+        changed: Vec<Reflagged>,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.progress.say("carrying flags over");
+        let mut add: BTreeMap<u8, UidSet> = BTreeMap::new();
+        let mut remove: BTreeMap<u8, UidSet> = BTreeMap::new();
+        for Reflagged { message, flags, .. } in &changed {
+            let MessageState::Mirrored { target_uid: Some(target_uid) } = message.state else { continue };
+            let (old, new) = (bits(&message.flags), bits(flags));
+            for (kind, diff) in [(&mut add, new & !old), (&mut remove, old & !new)] {
+                if diff != 0 {
+                    kind.entry(diff).or_default().insert(target_uid);
+                }
+            }
+        }
+        if !add.is_empty() || !remove.is_empty() {
+            let target = self.target().await?;
+            let selected = target.select(&folder.target).await?;
+            if folder.target_validity != Some(selected.uid_validity) {
+                return Ok(()); // The UIDs mean nothing there; the copying finds out.
+            }
+            for (kind, sets) in [(StoreKind::Add, add), (StoreKind::Remove, remove)] {
+                for (diff, uids) in sets {
+                    target.session.uid_store(&uids, kind, &flags_of(diff)).await.map_err(Trouble::target)?;
+                }
+            }
+        }
+        for chunk in changed.chunks(2_000) {
+            let mut change = self.context.ledger.change();
+            for Reflagged { uid, message, flags } in chunk {
+                if message.state == (MessageState::Mirrored { target_uid: None }) {
+                    continue; // Not yet found there: its turn comes when it is.
+                }
+                let message = Message { flags: flags.clone(), ..message.clone() };
+                change.put_message(folder.mailbox, folder.id, *uid, message);
+                report.flagged += 1;
+            }
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// `\Flagged` once more: Outlook shows it only when it was stored, not when it came with the APPEND.
+    pub(crate) async fn flag_again(&mut self, folder: &Folder, flagged: &UidSet) -> Result<(), Trouble> {
+        if flagged.is_empty() {
+            return Ok(());
+        }
+        let target = self.target().await?;
+        let selected = target.select_anew(&folder.target).await?;
+        if folder.target_validity != Some(selected.uid_validity) {
+            return Ok(());
+        }
+        let flags = flags_of(SystemFlag::Flagged as u8);
+        target.session.uid_store(flagged, StoreKind::Add, &flags).await.map_err(Trouble::target)
+    }
+
+    /// Carries deletions over: `vanished` are gone at the source. Deletes only copies that we made, and not more than the
+    /// cap; what exceeds it is held, all of it, until an operator's word.
+    pub(crate) async fn carry_deletions(
+        &mut self,
+        folder: &Folder,
+        vanished: &UidSet,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let ledger = self.context.ledger.clone();
+        let mut copies: Vec<(Uid, Message, Uid)> = Vec::new();
+        let mut change = ledger.change();
+        let adopted = self.adopted(folder)?;
+        for uid in vanished.iter() {
+            let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
+            match message.state {
+                MessageState::Mirrored { target_uid: Some(target_uid) } if !adopted.contains(target_uid) => {
+                    copies.push((uid, message, target_uid));
+                }
+                MessageState::Gone => {}
+                MessageState::Mirrored { .. } | MessageState::Pending | MessageState::Skipped(_) => {
+                    let message = Message { state: MessageState::Gone, ..message };
+                    change.put_message(folder.mailbox, folder.id, uid, message);
+                }
+            }
+        }
+        let mirrored = ledger.counts(folder.mailbox, folder.id)?.mirrored;
+        let over = copies.len() as u64 > self.context.deletions.of(mirrored);
+        let held = match self.allowed {
+            Deletions::Capped if over => copies.len() as u64,
+            Deletions::Capped | Deletions::All => 0,
+        };
+        if held > 0 {
+            warn!(held, "Deletions at the source exceed the cap and wait for an operator's word.");
+            copies.clear();
+        }
+        report.held += held;
+        if u64::from(folder.held_deletions) != held {
+            let held = u32::try_from(held).unwrap_or(u32::MAX);
+            change.update_folder(folder.mailbox, folder.id, move |folder| folder.held_deletions = held);
+        }
+        if !copies.is_empty() {
+            self.progress.say("carrying deletions over");
+            let uids: UidSet = copies.iter().map(|(_, _, target_uid)| *target_uid).collect();
+            let target = self.target().await?;
+            let selected = target.select(&folder.target).await?;
+            if folder.target_validity == Some(selected.uid_validity) {
+                let deleted = flags_of(SystemFlag::Deleted as u8);
+                target.session.uid_store(&uids, StoreKind::Add, &deleted).await.map_err(Trouble::target)?;
+                if target.session.capabilities().has("UIDPLUS") {
+                    target.session.uid_expunge(&uids).await.map_err(Trouble::target)?;
+                } else {
+                    info!("The target has no UIDPLUS: deleted messages are left there, marked \\Deleted.");
+                }
+                for (uid, message, _) in copies {
+                    let message = Message { state: MessageState::Gone, ..message };
+                    change.put_message(folder.mailbox, folder.id, uid, message);
+                    report.deleted += 1;
+                }
+            }
+        }
+        if !change.is_empty() {
+            change.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The system flags as bits.
+pub(crate) fn bits(flags: &Flags) -> u8 {
+    flags.system().fold(0, |bits, flag| bits | flag as u8)
+}
+
+fn flags_of(bits: u8) -> Flags {
+    let mut flags = Flags::default();
+    SystemFlag::ALL.into_iter().filter(|flag| bits & *flag as u8 != 0).for_each(|flag| flags.insert(flag));
+    flags
+}

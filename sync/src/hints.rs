@@ -1,0 +1,175 @@
+//! What clients just did, as far as it is not served yet.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mailferry_imap::{FolderName, MailboxId, Uid, UidSet};
+use mailferry_ledger::MessageState;
+use mailferry_spool::{Seen, Spool};
+use tracing::debug;
+
+use crate::pass::Courtesy;
+use crate::scan::is_unmoved;
+use crate::trouble::Trouble;
+use crate::worker::{MailboxWorker, Pass, PassReport};
+
+/// During a pass, hints are served at most this often: each time the pipe runs empty.
+const OFTEN: Duration = Duration::from_millis(500);
+
+/// Hints that were taken from the spool.
+#[derive(Default)]
+pub(crate) struct Hints {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Folders were made, renamed or removed, or anything at all happened.
+    everything: bool,
+    folders: BTreeSet<FolderName>,
+    bodies: BTreeSet<(FolderName, Uid)>,
+    served: Option<Instant>,
+}
+
+impl Hints {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the spool has.
+    pub(crate) fn gather(&self, spool: &Spool, mailbox: MailboxId) {
+        let mut known = self.known();
+        for seen in spool.drain(mailbox) {
+            match seen {
+                Seen::Body { key, .. } => {
+                    known.bodies.insert((key.folder, key.uid));
+                }
+                Seen::FolderChanged { folder, .. } => {
+                    known.folders.insert(folder);
+                }
+                Seen::FoldersChanged { .. } | Seen::Everything { .. } => known.everything = true,
+            }
+        }
+    }
+
+    /// Whether a pass should make room.
+    pub(crate) fn are_urgent(&self, spool: &Spool, mailbox: MailboxId) -> bool {
+        self.gather(spool, mailbox);
+        let known = self.known();
+        let waiting = !known.folders.is_empty() || !known.bodies.is_empty();
+        waiting && known.served.is_none_or(|served| served.elapsed() >= OFTEN)
+    }
+
+    /// Whether nothing is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        let known = self.known();
+        !known.everything && known.folders.is_empty() && known.bodies.is_empty()
+    }
+
+    /// Whether an incremental pass is asked for; it serves everything.
+    pub(crate) fn take_everything(&self) -> bool {
+        let mut known = self.known();
+        let everything = std::mem::take(&mut known.everything);
+        if everything {
+            known.folders.clear();
+        }
+        everything
+    }
+
+    fn take(&self) -> (BTreeSet<FolderName>, BTreeSet<(FolderName, Uid)>) {
+        let mut known = self.known();
+        known.served = Some(Instant::now());
+        (std::mem::take(&mut known.folders), std::mem::take(&mut known.bodies))
+    }
+
+    /// Puts folders back that could not be served.
+    pub(crate) fn put_back(&self, folders: impl IntoIterator<Item = FolderName>) {
+        self.known().folders.extend(folders);
+    }
+
+    /// Asks for everything.
+    pub(crate) fn ask_everything(&self) {
+        self.known().everything = true;
+    }
+}
+
+impl MailboxWorker {
+    /// Serves hints about single folders: what is new there, or was just read, goes to the target at once.
+    pub(crate) async fn serve_hints(&mut self, report: &mut PassReport) -> Result<(), Trouble> {
+        let (folders, bodies) = self.hints.take();
+        let all: BTreeSet<FolderName> =
+            folders.iter().chain(bodies.iter().map(|(folder, _)| folder)).cloned().collect();
+        let mut rest = all.clone();
+        for name in &all {
+            let uids: UidSet =
+                bodies.iter().filter(|(folder, _)| folder == name).map(|(_, uid)| *uid).collect();
+            let changed = folders.contains(name);
+            if let Err(trouble) = self.serve_folder(name, changed, uids, report).await {
+                self.hints.put_back(rest);
+                return Err(trouble);
+            }
+            rest.remove(name);
+        }
+        Ok(())
+    }
+
+    async fn serve_folder(
+        &mut self,
+        name: &FolderName,
+        changed: bool,
+        read: UidSet,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let ledger = self.context.ledger.clone();
+        let Some(mut folder) = ledger.folder_by_source(self.mailbox, name)? else {
+            // The first pass has not been here, or the folder is new: listing finds it.
+            if ledger.folders(self.mailbox)?.is_empty() {
+                return Ok(());
+            }
+            self.hints.ask_everything();
+            return Ok(());
+        };
+        let first_scan = ledger.last_uid(folder.mailbox, folder.id)?.is_none() && folder.seen.is_none();
+        if first_scan {
+            return Ok(()); // The pass that is under way, or the next one, takes the bodies.
+        }
+        let mut todo = UidSet::new();
+        let mut unknown = false;
+        for uid in read.iter() {
+            match ledger.message(folder.mailbox, folder.id, uid)?.map(|message| message.state) {
+                Some(MessageState::Pending) => todo.insert(uid),
+                Some(_) => {
+                    let key = mailferry_imap::MessageKey {
+                        mailbox: self.mailbox,
+                        folder: name.clone(),
+                        validity: folder.source_validity,
+                        uid,
+                    };
+                    drop(self.context.spool.take(&key));
+                }
+                None => unknown = true,
+            }
+        }
+        if changed || unknown {
+            let status = self.source().await?.session.status(name).await.map_err(Trouble::source)?;
+            if status.uid_validity != Some(folder.source_validity) {
+                self.hints.ask_everything();
+                return Ok(());
+            }
+            if !is_unmoved(&folder, &status) {
+                let scanned = self.scan(&folder, Pass::Incremental, report).await?;
+                todo = todo.union(&scanned.new);
+            }
+        }
+        let counts = ledger.mailbox_counts(self.mailbox)?;
+        if counts.mirrored + counts.pending > self.context.limits.max_items {
+            debug!("Beyond the item limit: left to the next pass.");
+            return Ok(());
+        }
+        if !todo.is_empty() {
+            self.copy(&mut folder, todo, Courtesy::None, report).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! The folders of both sides: new ones made, renamed ones renamed, subscriptions carried over, vanished ones noticed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailferry_imap::net;
+use mailferry_imap::response::{FolderStatus, Listed};
+use mailferry_imap::{FolderName, Uid, UidSet};
+use mailferry_ledger::{Folder, Mailbox, MessageState};
+use tracing::{debug, info, warn};
+
+use crate::folders::{self, Fate, Planned, SourceKind};
+use crate::look;
+use crate::matching::{Candidate, pair};
+use crate::pace::{Meaning, meaning};
+use crate::print::Print;
+use crate::reconcile::Adoption;
+use crate::trouble::Trouble;
+use crate::worker::{MailboxWorker, PassReport};
+
+/// What the source lists, and what is to become of it.
+pub(crate) struct Listing {
+    pub(crate) plan: Vec<Planned>,
+    pub(crate) status: BTreeMap<FolderName, FolderStatus>,
+    pub(crate) subscribed: BTreeSet<FolderName>,
+    /// The target's folders; `None` when there was no need to ask.
+    pub(crate) target: Option<Vec<Listed>>,
+}
+
+impl MailboxWorker {
+    /// Asks the source, and the target where something is new. Writes nothing.
+    pub(crate) async fn list(&mut self, mailbox: &Mailbox) -> Result<Listing, Trouble> {
+        let known: BTreeMap<FolderName, FolderName> = self
+            .context
+            .ledger
+            .folders(self.mailbox)?
+            .into_iter()
+            .filter(|folder| !folder.gone)
+            .map(|folder| (folder.source, folder.target))
+            .collect();
+        let source = self.source().await?;
+        let namespaces = source.namespaces().await?;
+        let root = FolderName::from_wire(&b""[..]);
+        let listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
+        let subscribed = match source.session.lsub(&root, "*").await {
+            Ok(subscribed) => subscribed.into_iter().map(|listed| listed.name).collect(),
+            Err(error) if !error.is_fatal() => BTreeSet::new(),
+            Err(error) => return Err(Trouble::source(error)),
+        };
+        let exchange = source.session.capabilities().has("CLIENTACCESSRULES");
+        let view = folders::Source {
+            listed: listed.iter().map(|(listed, _)| listed.clone()).collect(),
+            namespaces,
+            user_root: mailbox.user_root.clone(),
+            kind: if exchange { SourceKind::Exchange } else { SourceKind::Plain },
+        };
+        let status = listed
+            .into_iter()
+            .filter_map(|(listed, status)| Some((listed.name, status?)))
+            .collect::<BTreeMap<_, _>>();
+        let mut plan = folders::plan(&view, &[], &known);
+        let is_new = |planned: &Planned| {
+            matches!(planned.fate, Fate::Copy { .. }) && !known.contains_key(&planned.source)
+        };
+        let mut target = None;
+        if plan.iter().any(is_new) {
+            let there = self.target().await?.list().await?;
+            plan = folders::plan(&view, &there, &known);
+            target = Some(there);
+        }
+        Ok(Listing { plan, status, subscribed, target })
+    }
+
+    /// Brings folders of target and ledger in line with the source's. Returns those that are copied, in their order.
+    pub(crate) async fn bring_folders_in_line(
+        &mut self,
+        listing: &Listing,
+        report: &mut PassReport,
+    ) -> Result<Vec<(Folder, FolderStatus)>, Trouble> {
+        let ledger = self.context.ledger.clone();
+        let known = ledger.folders(self.mailbox)?;
+        let listed: BTreeSet<&FolderName> = listing.plan.iter().map(|planned| &planned.source).collect();
+        let mut vanished: Vec<Folder> =
+            known.iter().filter(|folder| !folder.gone && !listed.contains(&folder.source)).cloned().collect();
+        let mut there: BTreeSet<FolderName> =
+            listing.target.iter().flatten().map(|listed| listed.name.clone()).collect();
+        let mut current = Vec::new();
+        for planned in &listing.plan {
+            let Fate::Copy { target, .. } = &planned.fate else { continue };
+            let Some(status) = listing.status.get(&planned.source) else {
+                warn!("A folder that the source lists gives no STATUS; it is left out of this pass.");
+                continue;
+            };
+            let Some(validity) = status.uid_validity else { continue };
+            let subscribed = listing.subscribed.contains(&planned.source);
+            let named = || known.iter().filter(|folder| !folder.gone && folder.source == planned.source);
+            let fitting = named().find(|folder| folder.source_validity == validity);
+            let stale = named().find(|folder| folder.source_validity != validity);
+            let folder = match fitting.or(stale) {
+                Some(folder) if folder.source_validity == validity => {
+                    if let Some(stale) = stale {
+                        // The matching was interrupted: once more.
+                        self.succeed(stale, folder, report).await?;
+                    }
+                    folder.clone()
+                }
+                other => {
+                    let renamed = match other {
+                        None => self.find_renamed(&vanished, planned, status).await?,
+                        Some(_) => None,
+                    };
+                    if let Some(old) = renamed {
+                        vanished.retain(|folder| folder.id != old.id);
+                        self.rename(old, planned, target, &mut there).await?
+                    } else {
+                        let mut change = ledger.change();
+                        let id = change.new_folder_id();
+                        let fresh = Folder {
+                            id,
+                            mailbox: self.mailbox,
+                            source: planned.source.clone(),
+                            source_delimiter: planned.delimiter,
+                            target: target.clone(),
+                            source_validity: validity,
+                            target_validity: other.and_then(|old| old.target_validity),
+                            seen: None,
+                            target_uid_next: other.and_then(|old| old.target_uid_next),
+                            subscribed: false,
+                            held_deletions: 0,
+                            gone: false,
+                        };
+                        if other.is_none() {
+                            self.make(target, &mut there).await?;
+                        }
+                        change.put_folder(fresh.clone());
+                        change.commit().await?;
+                        if let Some(old) = other {
+                            self.succeed(old, &fresh, report).await?;
+                        }
+                        fresh
+                    }
+                }
+            };
+            let folder = match folder.subscribed == subscribed {
+                true => folder,
+                false => self.subscribe(folder, subscribed).await?,
+            };
+            current.push((folder, status.clone()));
+        }
+        for folder in vanished {
+            self.folder_is_gone(&folder, report).await?;
+        }
+        Ok(current)
+    }
+
+    /// Makes a folder at the target unless it is there, parents first.
+    pub(crate) async fn make(
+        &mut self,
+        name: &FolderName,
+        there: &mut BTreeSet<FolderName>,
+    ) -> Result<(), Trouble> {
+        if name.is_inbox() || there.contains(name) {
+            return Ok(());
+        }
+        let target = self.target().await?;
+        match target.session.create(name).await {
+            Ok(()) => {}
+            // It is there, whoever made it.
+            Err(net::Error::Refused { code, text, .. })
+                if matches!(meaning(code.as_ref(), &text), Meaning::Item)
+                    && target.session.status(name).await.is_ok() => {}
+            Err(error) => return Err(Trouble::target(error)),
+        }
+        there.insert(name.clone());
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, folder: Folder, wanted: bool) -> Result<Folder, Trouble> {
+        let target = self.target().await?;
+        let done = match wanted {
+            true => target.session.subscribe(&folder.target).await,
+            false => target.session.unsubscribe(&folder.target).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(error) if !error.is_fatal() => debug!(%error, "Subscription not carried over."),
+            Err(error) => return Err(Trouble::target(error)),
+        }
+        let mut change = self.context.ledger.change();
+        change.update_folder(folder.mailbox, folder.id, move |folder| folder.subscribed = wanted);
+        change.commit().await?;
+        Ok(Folder { subscribed: wanted, ..folder })
+    }
+
+    /// Whether a new folder is one that vanished: the same UIDVALIDITY, and messages that are the same to the last one
+    /// looked at.
+    async fn find_renamed(
+        &mut self,
+        vanished: &[Folder],
+        planned: &Planned,
+        status: &FolderStatus,
+    ) -> Result<Option<Folder>, Trouble> {
+        let ledger = self.context.ledger.clone();
+        for old in vanished.iter().filter(|old| Some(old.source_validity) == status.uid_validity) {
+            let mut sample = BTreeMap::new();
+            for message in ledger.messages(old.mailbox, old.id) {
+                let (uid, message) = message?;
+                if message.state != MessageState::Gone {
+                    sample.insert(uid, message);
+                }
+                if sample.len() >= 50 {
+                    break;
+                }
+            }
+            if sample.is_empty() {
+                continue;
+            }
+            let source = self.source().await?;
+            source.examine(&planned.source).await?;
+            let uids: UidSet = sample.keys().copied().collect();
+            let facts = look::facts(&mut source.session, &uids).await.map_err(Trouble::source)?;
+            let same = facts.iter().all(|fact| {
+                sample
+                    .get(&fact.uid)
+                    .is_some_and(|message| message.date == fact.date && message.size == fact.size)
+            });
+            if same && facts.len() * 2 > sample.len() {
+                return Ok(Some(old.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn rename(
+        &mut self,
+        old: Folder,
+        planned: &Planned,
+        name: &FolderName,
+        there: &mut BTreeSet<FolderName>,
+    ) -> Result<Folder, Trouble> {
+        let folder = Folder {
+            source: planned.source.clone(),
+            source_delimiter: planned.delimiter,
+            target: name.clone(),
+            ..old.clone()
+        };
+        if old.target != *name {
+            let target = self.target().await?;
+            match target.session.rename(&old.target, name).await {
+                Ok(()) => {}
+                // Done by an earlier attempt, if the new name is there and the old one is not.
+                Err(error) if !error.is_fatal() => {
+                    let gone = target.session.status(&old.target).await.is_err();
+                    if !gone || target.session.status(name).await.is_err() {
+                        return Err(Trouble::target(error));
+                    }
+                }
+                Err(error) => return Err(Trouble::target(error)),
+            }
+            there.insert(name.clone());
+            info!("Folder renamed as at the source.");
+        }
+        let mut change = self.context.ledger.change();
+        change.put_folder(folder.clone());
+        change.commit().await?;
+        Ok(folder)
+    }
+
+    /// The source gave a folder a new UIDVALIDITY: its messages are matched with what was known about the old UIDs.
+    async fn succeed(&mut self, old: &Folder, new: &Folder, report: &mut PassReport) -> Result<(), Trouble> {
+        info!("UIDVALIDITY changed at the source; matching.");
+        let ledger = self.context.ledger.clone();
+        let source = self.source().await?;
+        let selected = source.examine(&new.source).await?;
+        let all = crate::sides::from_uid(1);
+        let ours = match selected.exists {
+            0 => Vec::new(),
+            _ => look::candidates(&mut source.session, &all).await.map_err(Trouble::source)?,
+        };
+        let facts = match selected.exists {
+            0 => Vec::new(),
+            _ => look::facts(&mut source.session, &all).await.map_err(Trouble::source)?,
+        };
+        let mut before = Vec::new();
+        for message in ledger.messages(old.mailbox, old.id) {
+            let (uid, message) = message?;
+            match message.state {
+                MessageState::Mirrored { .. } => {
+                    let print = Print { whole: message.print, id: None };
+                    before.push(Candidate { uid, print, date: message.date, size: message.size });
+                }
+                MessageState::Pending | MessageState::Skipped(_) | MessageState::Gone => {}
+            }
+        }
+        let pairs = pair(&ours, &before);
+        let flags: BTreeMap<Uid, _> = facts.into_iter().map(|fact| (fact.uid, fact)).collect();
+        for chunk in ours.chunks(2_000) {
+            let mut change = ledger.change();
+            for candidate in chunk {
+                let Some(old_uid) = pairs.get(&candidate.uid) else { continue };
+                let Some(mut message) = ledger.message(old.mailbox, old.id, *old_uid)? else { continue };
+                if let Some(fact) = flags.get(&candidate.uid) {
+                    message.size = fact.size;
+                }
+                change.put_message(new.mailbox, new.id, candidate.uid, message);
+                report.matched += 1;
+            }
+            change.commit().await?;
+        }
+        // The rest is recorded by the scan, which must look at all of it and not only behind the last UID.
+        let mut rest = ledger.change();
+        for candidate in ours.iter().filter(|candidate| !pairs.contains_key(&candidate.uid)) {
+            let Some(fact) = flags.get(&candidate.uid) else { continue };
+            let state = match fact.size > self.context.limits.max_message_bytes {
+                true => MessageState::Skipped(mailferry_ledger::SkipReason::TooLarge),
+                false => MessageState::Pending,
+            };
+            let message = mailferry_ledger::Message {
+                state,
+                size: fact.size,
+                date: fact.date,
+                flags: fact.flags.clone(),
+                print: candidate.print.whole,
+            };
+            rest.put_message(new.mailbox, new.id, candidate.uid, message);
+        }
+        rest.commit().await?;
+        if let Some(adopted) = ledger.fact(&format!("adopted/{}/{}", old.mailbox, old.id))? {
+            let mut change = ledger.change();
+            change.put_fact(&format!("adopted/{}/{}", new.mailbox, new.id), adopted);
+            change.commit().await?;
+        }
+        // What was in doubt under the old UIDs is matched under the new ones.
+        if ledger.intents(old.mailbox, old.id).next().is_some() {
+            self.adopt(new, Adoption::Filled, report).await?;
+        }
+        ledger.forget_folder(old.mailbox, old.id).await?;
+        Ok(())
+    }
+
+    /// A folder is no longer listed. Only an explicit refusal to open it proves that it is gone.
+    async fn folder_is_gone(&mut self, folder: &Folder, report: &mut PassReport) -> Result<(), Trouble> {
+        let source = self.source().await?;
+        match source.session.status(&folder.source).await {
+            Ok(_) => return Ok(()),
+            Err(error) if !error.is_fatal() => {}
+            Err(error) => return Err(Trouble::source(error)),
+        }
+        let ledger = self.context.ledger.clone();
+        let mut uids = UidSet::new();
+        for message in ledger.messages(folder.mailbox, folder.id) {
+            let (uid, message) = message?;
+            if message.state != MessageState::Gone {
+                uids.insert(uid);
+            }
+        }
+        let held = report.held;
+        self.carry_deletions(folder, &uids, report).await?;
+        if report.held > held {
+            return Ok(()); // It stays on the books until an operator's word.
+        }
+        let target = self.target().await?;
+        let empty = match target.session.status(&folder.target).await {
+            Ok(status) => status.messages == Some(0),
+            Err(error) if !error.is_fatal() => false,
+            Err(error) => return Err(Trouble::target(error)),
+        };
+        let special = crate::folders::Role::ALL
+            .into_iter()
+            .any(|role| role.rank_of_name(&folder.target.to_text()).is_some());
+        let listed = target.list().await?;
+        let children = listed
+            .iter()
+            .any(|other| other.name != folder.target && other.name.wire().starts_with(folder.target.wire()));
+        if empty && !special && !children && !folder.target.is_inbox() {
+            match target.session.delete(&folder.target).await {
+                Ok(()) => info!("Folder deleted as at the source."),
+                Err(error) if !error.is_fatal() => debug!(%error, "Empty folder left at the target."),
+                Err(error) => return Err(Trouble::target(error)),
+            }
+        }
+        let mut change = ledger.change();
+        change.update_folder(folder.mailbox, folder.id, |folder| folder.gone = true);
+        change.commit().await?;
+        Ok(())
+    }
+}

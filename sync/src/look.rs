@@ -1,0 +1,106 @@
+//! Looking: what one side really holds, in the form in which it is matched.
+
+use mailferry_imap::net::Session;
+use mailferry_imap::response::Fetched;
+use mailferry_imap::{Flags, InternalDate, Uid, UidSet, net};
+
+use crate::matching::Candidate;
+use crate::print::{ITEMS, Print, header_of};
+
+/// The facts that every pass reads.
+pub(crate) const FACTS: &str = "UID FLAGS INTERNALDATE RFC822.SIZE";
+
+/// One message as a side lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fact {
+    pub(crate) uid: Uid,
+    pub(crate) flags: Flags,
+    pub(crate) date: InternalDate,
+    pub(crate) size: u64,
+}
+
+/// UID, flags, date and size of these, ascending. What a server leaves out counts as the empty value: no message is
+/// lost for that.
+pub(crate) async fn facts(session: &mut Session, set: &UidSet) -> Result<Vec<Fact>, net::Error> {
+    let mut facts = Vec::new();
+    session
+        .uid_fetch(set, FACTS, |fetched: Fetched| {
+            // A change of flags alone, told by the way, is no answer.
+            let (Some(uid), Some(size)) = (fetched.uid, fetched.size) else { return };
+            let date = fetched.internal_date.unwrap_or_else(epoch);
+            facts.push(Fact { uid, flags: fetched.flags.unwrap_or_default(), date, size });
+        })
+        .await?;
+    facts.sort_by_key(|fact| fact.uid);
+    facts.dedup_by_key(|fact| fact.uid);
+    Ok(facts)
+}
+
+/// UID and flags of these, ascending; with `since`, of those that changed since then (CONDSTORE).
+pub(crate) async fn flags(
+    session: &mut Session,
+    set: &UidSet,
+    since: Option<u64>,
+) -> Result<Vec<(Uid, Flags)>, net::Error> {
+    // The items stand between parentheses; the modifier follows in its own.
+    let items = match since {
+        Some(since) => format!("UID FLAGS) (CHANGEDSINCE {since}"),
+        None => "UID FLAGS".to_owned(),
+    };
+    let mut found = Vec::new();
+    session
+        .uid_fetch(set, &items, |fetched: Fetched| {
+            if let (Some(uid), Some(flags)) = (fetched.uid, fetched.flags) {
+                found.push((uid, flags));
+            }
+        })
+        .await?;
+    found.sort_by_key(|(uid, _)| *uid);
+    found.dedup_by_key(|(uid, _)| *uid);
+    Ok(found)
+}
+
+/// These messages in the form in which they are matched, ascending.
+pub(crate) async fn candidates(session: &mut Session, set: &UidSet) -> Result<Vec<Candidate>, net::Error> {
+    let mut found = Vec::new();
+    if set.is_empty() {
+        return Ok(found);
+    }
+    session
+        .uid_fetch(set, ITEMS, |fetched: Fetched| {
+            let (Some(uid), Some(size)) = (fetched.uid, fetched.size) else { return };
+            let date = fetched.internal_date.unwrap_or_else(epoch);
+            found.push(Candidate { uid, print: Print::of_fetched(&fetched), date, size });
+        })
+        .await?;
+    found.sort_by_key(|candidate| candidate.uid);
+    found.dedup_by_key(|candidate| candidate.uid);
+    Ok(found)
+}
+
+/// The header fields of these that people recognise a message by.
+pub(crate) async fn headers(
+    session: &mut Session,
+    set: &UidSet,
+    mut on: impl FnMut(Uid, &[u8]) + Send,
+) -> Result<(), net::Error> {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let items = "UID BODY.PEEK[HEADER.FIELDS (SUBJECT FROM DATE)]";
+    session
+        .uid_fetch(set, items, |fetched: Fetched| {
+            if let Some(uid) = fetched.uid {
+                on(uid, &header_of(&fetched));
+            }
+        })
+        .await
+}
+
+/// A date for messages whose server tells none.
+fn epoch() -> InternalDate {
+    match InternalDate::new(0, 0) {
+        Some(date) => date,
+        None => unreachable!("1970 has four digits"),
+    }
+}

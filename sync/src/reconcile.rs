@@ -1,0 +1,248 @@
+//! Exactly once: what became of messages whose fate is unknown, and whose copies those on the target are.
+//!
+//! Nothing is sent again before the target was looked at, and looked at again after it was quiet for a while: a
+//! server may still be working on what a dead connection left in its buffers.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use mailferry_imap::{Uid, UidSet};
+use mailferry_ledger::{Fingerprint, Folder, Intent, Message, MessageState};
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use crate::look;
+use crate::matching::{Candidate, pair};
+use crate::print::Print;
+use crate::sides::from_uid;
+use crate::trouble::Trouble;
+use crate::worker::{MailboxWorker, PassReport};
+
+impl MailboxWorker {
+    /// Settles every intent of a folder: stored, or certainly not.
+    pub(crate) async fn reconcile(
+        &mut self,
+        folder: &Folder,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let ledger = self.context.ledger.clone();
+        let mut intents: BTreeMap<Uid, Intent> = BTreeMap::new();
+        for intent in ledger.intents(folder.mailbox, folder.id) {
+            let (uid, intent) = intent?;
+            intents.insert(uid, intent);
+        }
+        let Some(first) = intents.values().map(|intent| intent.target_uid_next).min() else { return Ok(()) };
+        self.progress.say("finding out what became of messages in doubt");
+        let doubtful: UidSet = intents.keys().copied().collect();
+        let source = self.source().await?;
+        source.be_in(&folder.source).await?;
+        let mut ours = look::candidates(&mut source.session, &doubtful).await.map_err(Trouble::source)?;
+        // What is gone at the source meanwhile can only be known by date and size.
+        let vanished: Vec<(Uid, &Intent)> = intents
+            .iter()
+            .filter(|(uid, _)| ours.binary_search_by_key(uid, |candidate| &candidate.uid).is_err())
+            .map(|(uid, intent)| (*uid, intent))
+            .collect();
+        let known = self.known_target_uids(folder)?;
+
+        let mut looked = self.new_on_target(folder, first, &known).await?;
+        let mut pairs = pair(&ours, &looked);
+        let mut quiet_since = Instant::now();
+        while pairs.len() < intents.len() && quiet_since.elapsed() < self.context.patience.settle {
+            sleep(self.context.patience.settle / 6).await;
+            let again = self.new_on_target(folder, first, &known).await?;
+            if again != looked {
+                quiet_since = Instant::now();
+                pairs = pair(&ours, &again);
+                looked = again;
+            }
+        }
+        let used: UidSet = pairs.values().copied().collect();
+        for (uid, intent) in vanished {
+            let alike = |one: &&Candidate| one.size == intent.size && one.date.unix() == intent.date.unix();
+            let free = looked.iter().filter(|one| !used.contains(one.uid)).find(alike);
+            if let Some(found) = free {
+                pairs.entry(uid).or_insert(found.uid);
+            }
+        }
+        info!(in_doubt = intents.len(), stored = pairs.len(), "Messages in doubt settled.");
+        ours.retain(|candidate| pairs.contains_key(&candidate.uid));
+        let mut change = ledger.change();
+        for uid in intents.keys() {
+            match (pairs.get(uid), ledger.message(folder.mailbox, folder.id, *uid)?) {
+                (Some(target_uid), Some(message)) => {
+                    let print =
+                        ours.iter().find(|candidate| candidate.uid == *uid).map(|one| one.print.whole);
+                    let message = Message {
+                        state: MessageState::Mirrored { target_uid: Some(*target_uid) },
+                        print: print.unwrap_or(message.print),
+                        ..message
+                    };
+                    change.settle(folder.mailbox, folder.id, *uid, message);
+                    report.matched += 1;
+                }
+                _ => change.remove_intent(folder.mailbox, folder.id, *uid),
+            }
+        }
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// Matches a whole folder of the target with what the ledger has as pending, so that nothing that is there already
+    /// is copied. With `lost` UIDs (another UIDVALIDITY) also what the ledger has as mirrored: what is not found is
+    /// pending again.
+    pub(crate) async fn adopt(
+        &mut self,
+        folder: &Folder,
+        kind: Adoption,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        self.progress.say("matching what the target already has");
+        let ledger = self.context.ledger.clone();
+        let mut wanted = UidSet::new();
+        for message in ledger.messages(folder.mailbox, folder.id) {
+            let (uid, message) = message?;
+            match message.state {
+                MessageState::Pending => wanted.insert(uid),
+                MessageState::Mirrored { .. } if kind == Adoption::OtherValidity => wanted.insert(uid),
+                MessageState::Mirrored { .. } | MessageState::Skipped(_) | MessageState::Gone => {}
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let known = match kind {
+            Adoption::Filled => self.known_target_uids(folder)?,
+            Adoption::OtherValidity => UidSet::new(),
+        };
+        let there = self.new_on_target(folder, 1, &known).await?;
+        if there.is_empty() && kind == Adoption::Filled {
+            return Ok(());
+        }
+        let source = self.source().await?;
+        source.be_in(&folder.source).await?;
+        let ours = look::candidates(&mut source.session, &wanted).await.map_err(Trouble::source)?;
+        let pairs = pair(&ours, &there);
+        debug!(there = there.len(), matched = pairs.len(), "Folder matched.");
+        let prints: BTreeMap<Uid, Fingerprint> =
+            ours.iter().map(|candidate| (candidate.uid, candidate.print.whole)).collect();
+        let uids: Vec<Uid> = wanted.iter().collect();
+        for chunk in uids.chunks(2_000) {
+            let mut change = ledger.change();
+            for uid in chunk {
+                let Some(mut message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
+                message.state = match pairs.get(uid) {
+                    Some(target_uid) => {
+                        report.matched += 1;
+                        MessageState::Mirrored { target_uid: Some(*target_uid) }
+                    }
+                    None => MessageState::Pending,
+                };
+                message.print = prints.get(uid).copied().unwrap_or(message.print);
+                change.put_message(folder.mailbox, folder.id, *uid, message);
+            }
+            change.commit().await?;
+        }
+        if kind == Adoption::Filled {
+            self.note_adopted(folder, pairs.into_values().collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the target UIDs of copies that the target did not tell when it stored them.
+    pub(crate) async fn find_uids(&mut self, folder: &Folder, from: u32) -> Result<UidSet, Trouble> {
+        let ledger = self.context.ledger.clone();
+        let mut nameless = Vec::new();
+        for message in ledger.messages(folder.mailbox, folder.id) {
+            let (uid, message) = message?;
+            if message.state == (MessageState::Mirrored { target_uid: None }) {
+                let print = Print { whole: message.print, id: None };
+                nameless.push((Candidate { uid, print, date: message.date, size: message.size }, message));
+            }
+        }
+        if nameless.is_empty() {
+            return Ok(UidSet::new());
+        }
+        let known = self.known_target_uids(folder)?;
+        let there = self.new_on_target(folder, from, &known).await?;
+        let ours: Vec<Candidate> = nameless.iter().map(|(candidate, _)| *candidate).collect();
+        let pairs = pair(&ours, &there);
+        let mut flagged = UidSet::new();
+        let mut change = ledger.change();
+        for (candidate, mut message) in nameless {
+            let Some(target_uid) = pairs.get(&candidate.uid) else { continue };
+            if message.flags.contains(mailferry_imap::SystemFlag::Flagged) {
+                flagged.insert(*target_uid);
+            }
+            message.state = MessageState::Mirrored { target_uid: Some(*target_uid) };
+            change.put_message(folder.mailbox, folder.id, candidate.uid, message);
+        }
+        if !change.is_empty() {
+            change.commit().await?;
+        }
+        Ok(flagged)
+    }
+
+    /// Messages of the target folder from this UID on that the ledger does not know as copies.
+    async fn new_on_target(
+        &mut self,
+        folder: &Folder,
+        first: u32,
+        known: &UidSet,
+    ) -> Result<Vec<Candidate>, Trouble> {
+        let target = self.target().await?;
+        let selected = target.select_anew(&folder.target).await?;
+        if selected.exists == 0 {
+            return Ok(Vec::new());
+        }
+        // A folder with another UIDVALIDITY counts its UIDs anew.
+        let first = if folder.target_validity == Some(selected.uid_validity) { first } else { 1 };
+        let all = from_uid(first);
+        let mut found = look::candidates(&mut target.session, &all).await.map_err(Trouble::target)?;
+        found.retain(|candidate| !known.contains(candidate.uid));
+        Ok(found)
+    }
+
+    /// The target UIDs that the ledger has for a folder.
+    pub(crate) fn known_target_uids(&self, folder: &Folder) -> Result<UidSet, Trouble> {
+        let mut known = Vec::new();
+        for message in self.context.ledger.messages(folder.mailbox, folder.id) {
+            let (_, message) = message?;
+            if let MessageState::Mirrored { target_uid: Some(uid) } = message.state {
+                known.push(uid);
+            }
+        }
+        known.sort_unstable();
+        Ok(known.into_iter().collect())
+    }
+
+    /// Target UIDs of messages that were there before we came: they are not ours to delete.
+    pub(crate) fn adopted(&self, folder: &Folder) -> Result<UidSet, Trouble> {
+        let fact = self.context.ledger.fact(&adopted_name(folder))?;
+        Ok(fact.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
+    }
+
+    async fn note_adopted(&mut self, folder: &Folder, uids: UidSet) -> Result<(), Trouble> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let all = self.adopted(folder)?.union(&uids);
+        let mut change = self.context.ledger.change();
+        change.put_fact(&adopted_name(folder), serde_json::to_string(&all).unwrap_or_default());
+        change.commit().await?;
+        Ok(())
+    }
+}
+
+fn adopted_name(folder: &Folder) -> String {
+    format!("adopted/{}/{}", folder.mailbox, folder.id)
+}
+
+/// Why a whole folder is matched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Adoption {
+    /// The target held something before we first wrote there, or the ledger was lost.
+    Filled,
+    /// The target folder has another UIDVALIDITY.
+    OtherValidity,
+}

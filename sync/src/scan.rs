@@ -1,0 +1,212 @@
+//! One source folder compared with the ledger: what is new, what changed, what is gone.
+
+use std::collections::BTreeMap;
+
+use mailferry_imap::net::Selected;
+use mailferry_imap::response::FolderStatus;
+use mailferry_imap::{Flags, Uid, UidSet};
+use mailferry_ledger::{Fingerprint, Folder, Message, MessageState, SkipReason, SourceMark};
+
+use crate::changes::Reflagged;
+use crate::look::{self, Fact};
+use crate::sides::from_uid;
+use crate::trouble::Trouble;
+use crate::worker::{MailboxWorker, Pass, PassReport};
+
+/// How many records go into one change.
+const RECORDS: usize = 4_000;
+
+/// What a scan found besides what it wrote down.
+#[derive(Default)]
+pub(crate) struct Scanned {
+    /// The folder as it was when the scan began: the mark of the pass, once it is finished.
+    pub(crate) mark: Option<SourceMark>,
+    /// New messages, recorded as pending or skipped.
+    pub(crate) new: UidSet,
+}
+
+/// Whether a folder is as its last finished pass left it. Only a source that keeps mod-sequences can say so: without
+/// them changed flags do not show.
+pub(crate) fn is_unmoved(folder: &Folder, status: &FolderStatus) -> bool {
+    let Some(seen) = folder.seen else { return false };
+    seen.highest_modseq.is_some()
+        && seen.highest_modseq == status.highest_modseq
+        && seen.uid_next.is_some()
+        && seen.uid_next == status.uid_next.map(Uid::value)
+        && Some(seen.messages) == status.messages
+        && status.uid_validity == Some(folder.source_validity)
+        && folder.held_deletions == 0
+}
+
+impl MailboxWorker {
+    /// Reads a folder's facts, records what is new, and carries changed flags and deletions over.
+    pub(crate) async fn scan(
+        &mut self,
+        folder: &Folder,
+        pass: Pass,
+        report: &mut PassReport,
+    ) -> Result<Scanned, Trouble> {
+        let ledger = self.context.ledger.clone();
+        let source = self.source().await?;
+        let selected = source.examine(&folder.source).await?;
+        if selected.uid_validity != folder.source_validity {
+            return Ok(Scanned::default()); // It moved between STATUS and now: the next pass begins with that.
+        }
+        let last = ledger.last_uid(folder.mailbox, folder.id)?.map_or(0, Uid::value);
+        let mut scanned = Scanned { mark: Some(mark_of(&selected)), new: UidSet::new() };
+
+        // What is new.
+        let next = last.saturating_add(1);
+        if selected.exists > 0 && selected.uid_next.is_none_or(|uid_next| uid_next.value() > next) {
+            let source = self.source().await?;
+            let mut facts =
+                look::facts(&mut source.session, &from_uid(next)).await.map_err(Trouble::source)?;
+            facts.retain(|fact| fact.uid.value() >= next);
+            self.record_new(folder, &facts, report).await?;
+            scanned.new.extend(facts.iter().map(|fact| fact.uid));
+        }
+        if last == 0 {
+            return Ok(scanned);
+        }
+
+        // What is gone.
+        let at_source = ledger.counts(folder.mailbox, folder.id)?.at_source();
+        if at_source != u64::from(selected.exists) || pass == Pass::Full {
+            let source = self.source().await?;
+            let there = match selected.exists {
+                0 => UidSet::new(),
+                _ => source.session.uid_search("ALL").await.map_err(Trouble::source)?,
+            };
+            let mut vanished = UidSet::new();
+            for message in ledger.messages(folder.mailbox, folder.id) {
+                let (uid, message) = message?;
+                if message.state != MessageState::Gone && !there.contains(uid) {
+                    vanished.insert(uid);
+                }
+            }
+            self.carry_deletions(folder, &vanished, report).await?;
+        }
+
+        // What changed.
+        let since = folder.seen.and_then(|seen| seen.highest_modseq);
+        let since = since.filter(|_| selected.highest_modseq.is_some() && pass == Pass::Incremental);
+        if since.is_none() || since != selected.highest_modseq {
+            let mut known = UidSet::new();
+            if let (Some(first), Some(last)) = (Uid::new(1), Uid::new(last)) {
+                known.insert_range(first, last);
+            }
+            let since = since.map(|since| since.0);
+            let source = self.source().await?;
+            let flags = match selected.exists {
+                0 => Vec::new(),
+                _ => look::flags(&mut source.session, &known, since).await.map_err(Trouble::source)?,
+            };
+            let changed = self.changed_flags(folder, &flags)?;
+            let mut pending = ledger.change();
+            let mut reflagged = Vec::new();
+            for change in changed {
+                match change.message.state {
+                    MessageState::Mirrored { .. } => reflagged.push(change),
+                    MessageState::Pending | MessageState::Skipped(_) => {
+                        let message = Message { flags: change.flags, ..change.message };
+                        pending.put_message(folder.mailbox, folder.id, change.uid, message);
+                    }
+                    MessageState::Gone => {}
+                }
+            }
+            if !pending.is_empty() {
+                pending.commit().await?;
+            }
+            self.carry_flags(folder, reflagged, report).await?;
+        }
+        Ok(scanned)
+    }
+
+    async fn record_new(
+        &mut self,
+        folder: &Folder,
+        facts: &[Fact],
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let ledger = self.context.ledger.clone();
+        let limit = self.context.limits.max_message_bytes;
+        let mut too_large = UidSet::new();
+        for chunk in facts.chunks(RECORDS) {
+            let mut change = ledger.change();
+            for fact in chunk {
+                let state = if fact.size > limit {
+                    too_large.insert(fact.uid);
+                    MessageState::Skipped(SkipReason::TooLarge)
+                } else {
+                    MessageState::Pending
+                };
+                let print = Fingerprint([0; 16]);
+                let message =
+                    Message { state, size: fact.size, date: fact.date, flags: fact.flags.clone(), print };
+                change.put_message(folder.mailbox, folder.id, fact.uid, message);
+            }
+            change.commit().await?;
+        }
+        report.skipped += too_large.len();
+        if folder.source.is_inbox() && folder.seen.is_some() {
+            report.inbox_arrivals += facts.len() as u64;
+        }
+        self.note_skipped_facts(folder, &too_large).await
+    }
+
+    /// Notes what people recognise skipped messages by.
+    pub(crate) async fn note_skipped_facts(&mut self, folder: &Folder, uids: &UidSet) -> Result<(), Trouble> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let source = self.source().await?;
+        source.be_in(&folder.source).await?;
+        let mut found = BTreeMap::new();
+        let noted = look::headers(&mut source.session, uids, |uid, header| {
+            found.insert(uid, crate::skipped::facts_of(header));
+        });
+        noted.await.map_err(Trouble::source)?;
+        let mut change = self.context.ledger.change();
+        for (uid, facts) in found {
+            change.put_skipped_facts(folder.mailbox, folder.id, uid, facts);
+        }
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// Which of these flags are not those that the ledger has. Both ascending: one walk over both.
+    fn changed_flags(&self, folder: &Folder, flags: &[(Uid, Flags)]) -> Result<Vec<Reflagged>, Trouble> {
+        let ledger = &self.context.ledger;
+        let mut changed = Vec::new();
+        let few = flags.len() < 200;
+        if few {
+            for (uid, flags) in flags {
+                if let Some(message) = ledger.message(folder.mailbox, folder.id, *uid)?
+                    && message.flags != *flags
+                {
+                    changed.push(Reflagged { uid: *uid, message, flags: flags.clone() });
+                }
+            }
+            return Ok(changed);
+        }
+        let mut found = flags.iter().peekable();
+        for message in ledger.messages(folder.mailbox, folder.id) {
+            let (uid, message) = message?;
+            while found.next_if(|(other, _)| *other < uid).is_some() {}
+            if let Some((_, flags)) = found.next_if(|(other, _)| *other == uid)
+                && message.flags != *flags
+            {
+                changed.push(Reflagged { uid, message, flags: flags.clone() });
+            }
+        }
+        Ok(changed)
+    }
+}
+
+fn mark_of(selected: &Selected) -> SourceMark {
+    SourceMark {
+        uid_next: selected.uid_next.map(Uid::value),
+        messages: selected.exists,
+        highest_modseq: selected.highest_modseq,
+    }
+}

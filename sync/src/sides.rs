@@ -1,0 +1,180 @@
+//! The two sessions of a worker: how they are opened, and what is remembered about them.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use mailferry_imap::net::{self, Selected, Session};
+use mailferry_imap::response::{Listed, Namespaces};
+use mailferry_imap::{FolderName, Uid, UidSet};
+use mailferry_ledger::Mailbox;
+
+use crate::context::WorkerContext;
+use crate::error::{LocalError, SideError};
+use crate::pace::{Meaning, meaning};
+use crate::token::Token;
+use crate::trouble::Trouble;
+
+/// How many refused APPENDs a target session may see; Exchange closes at about ten.
+pub(crate) const MAX_REFUSALS: u32 = 8;
+
+/// How long before its end a token is no longer used for new work.
+const TOKEN_MARGIN_SECONDS: i64 = 120;
+
+/// The session at the source. It only ever looks (EXAMINE, BODY.PEEK).
+pub(crate) struct Source {
+    pub(crate) session: Session,
+    examined: Option<FolderName>,
+    pub(crate) used: Instant,
+}
+
+impl Source {
+    /// Connects and logs in.
+    pub(crate) async fn open(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
+        let sealed = mailbox.password.as_ref().ok_or(Trouble::Local(LocalError::NoPassword))?;
+        let password = context.vault.open(sealed, &mailbox.address.to_lowercase())?;
+        let access = &context.source;
+        let mut session = net::connect(&access.server, &access.tls, context.patience.connect)
+            .await
+            .map_err(Trouble::source)?;
+        let user = &mailbox.user_name;
+        let plain_only = session.capabilities().has("LOGINDISABLED") || !user.is_ascii();
+        let login = match plain_only && session.capabilities().has("AUTH=PLAIN") {
+            true => session.authenticate_plain("", user, &password).await,
+            false => session.login(user, &password).await,
+        };
+        login.map_err(|error| match error {
+            net::Error::Refused { text, .. } => Trouble::Source(SideError::Login(text)),
+            other => Trouble::source(other),
+        })?;
+        Ok(Self { session, examined: None, used: Instant::now() })
+    }
+
+    /// Opens a folder read-only.
+    pub(crate) async fn examine(&mut self, folder: &FolderName) -> Result<Selected, Trouble> {
+        self.examined = None;
+        let selected = self.session.examine(folder).await.map_err(Trouble::source)?;
+        self.examined = Some(folder.clone());
+        Ok(selected)
+    }
+
+    /// Makes sure that a folder is the open one.
+    pub(crate) async fn be_in(&mut self, folder: &FolderName) -> Result<(), Trouble> {
+        if self.examined.as_ref() != Some(folder) {
+            self.examine(folder).await?;
+        }
+        Ok(())
+    }
+
+    /// The namespaces; none where the server does not know the command or refuses it.
+    pub(crate) async fn namespaces(&mut self) -> Result<Namespaces, Trouble> {
+        if !self.session.capabilities().has("NAMESPACE") {
+            return Ok(Namespaces::default());
+        }
+        match self.session.namespace().await {
+            Ok(namespaces) => Ok(namespaces),
+            Err(error) if !error.is_fatal() => Ok(Namespaces::default()),
+            Err(error) => Err(Trouble::source(error)),
+        }
+    }
+}
+
+/// The session at the target.
+pub(crate) struct Target {
+    pub(crate) session: Session,
+    pub(crate) token: Token,
+    pub(crate) refusals: u32,
+    pub(crate) used: Instant,
+    selected: Option<(FolderName, Selected)>,
+}
+
+impl Target {
+    /// Connects and logs in with a token; a cached one that is refused is tried anew once.
+    pub(crate) async fn open(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
+        let access = &context.target;
+        let token = access.tokens.token().await.map_err(|error| Trouble::Target(SideError::Token(error)))?;
+        match Self::open_with(context, mailbox, token.clone()).await {
+            Err(Trouble::Target(SideError::Login(text))) => {
+                access.tokens.discard(&token);
+                let fresh = access.tokens.token().await;
+                let fresh = fresh.map_err(|error| Trouble::Target(SideError::Token(error)))?;
+                let same = {
+                    use secrecy::ExposeSecret;
+                    fresh.secret.expose_secret() == token.secret.expose_secret()
+                };
+                if same {
+                    return Err(Trouble::Target(SideError::Login(text)));
+                }
+                Self::open_with(context, mailbox, fresh).await
+            }
+            other => other,
+        }
+    }
+
+    async fn open_with(context: &WorkerContext, mailbox: &Mailbox, token: Token) -> Result<Self, Trouble> {
+        let access = &context.target;
+        let mut session = net::connect(&access.server, &access.tls, context.patience.connect)
+            .await
+            .map_err(Trouble::target)?;
+        let login = session.authenticate_xoauth2(&mailbox.address, &token.secret).await;
+        login.map_err(|error| match error {
+            net::Error::Refused { code, text, .. } => match meaning(code.as_ref(), &text) {
+                Meaning::Throttled(stated) => Trouble::Throttled { stated, text },
+                Meaning::Unavailable => Trouble::Target(SideError::Other(text)),
+                Meaning::TokenExpired
+                | Meaning::Full
+                | Meaning::NoFolder
+                | Meaning::TooLarge
+                | Meaning::Item => Trouble::Target(SideError::Login(text)),
+            },
+            other => Trouble::target(other),
+        })?;
+        // The OK is no proof: "User is authenticated but not connected" comes with the first command.
+        match session.namespace().await {
+            Ok(_) => {}
+            Err(net::Error::Refused { code, text, .. }) if meaning(code.as_ref(), &text) == Meaning::Item => {
+            }
+            Err(error) => return Err(Trouble::target(error)),
+        }
+        Ok(Self { session, token, refusals: 0, used: Instant::now(), selected: None })
+    }
+
+    /// Whether the session should be left for a new one before more work begins.
+    pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
+        self.refusals >= MAX_REFUSALS
+            || self.token.expires.as_second() - now.as_second() < TOKEN_MARGIN_SECONDS
+    }
+
+    /// Opens a folder for writing, unless it is open.
+    pub(crate) async fn select(&mut self, folder: &FolderName) -> Result<Selected, Trouble> {
+        if let Some((open, selected)) = &self.selected
+            && open == folder
+        {
+            return Ok(selected.clone());
+        }
+        self.selected = None;
+        let selected = self.session.select(folder).await.map_err(Trouble::target)?;
+        self.selected = Some((folder.clone(), selected.clone()));
+        Ok(selected)
+    }
+
+    /// Opens a folder anew, so that what others did there is seen.
+    pub(crate) async fn select_anew(&mut self, folder: &FolderName) -> Result<Selected, Trouble> {
+        self.selected = None;
+        self.select(folder).await
+    }
+
+    /// All folders.
+    pub(crate) async fn list(&mut self) -> Result<Vec<Listed>, Trouble> {
+        let root = FolderName::from_wire(&b""[..]);
+        self.session.list(&root, "*").await.map_err(Trouble::target)
+    }
+}
+
+/// All UIDs from this one on.
+pub(crate) fn from_uid(first: u32) -> UidSet {
+    let mut set = UidSet::new();
+    if let (Some(first), Some(last)) = (Uid::new(first.max(1)), Uid::new(u32::MAX)) {
+        set.insert_range(first, last);
+    }
+    set
+}

@@ -1,0 +1,114 @@
+//! What stops work in the middle, before anybody decided whether to try again.
+
+use std::time::Duration;
+
+use mailferry_imap::net;
+use mailferry_imap::response::Code;
+use mailferry_ledger::{CommitError, ReadError, VaultError};
+
+use crate::error::{LocalError, SideError};
+use crate::pace::{Meaning, meaning};
+
+/// What stopped the work.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The source, or the way to it.
+    Source(SideError),
+    /// The target, or the way to it.
+    Target(SideError),
+    /// The target asks us to wait; for so long, where it said so.
+    Throttled { stated: Option<Duration>, text: String },
+    /// The target no longer takes our token.
+    TokenExpired,
+    /// Our own side.
+    Local(LocalError),
+    /// Told to stop.
+    Stopped,
+}
+
+impl Trouble {
+    /// From an error of the source's connection.
+    pub(crate) fn source(error: net::Error) -> Self {
+        Self::Source(error.into())
+    }
+
+    /// From an error of the target's connection.
+    pub(crate) fn target(error: net::Error) -> Self {
+        match said(&error).map(|(code, text)| (meaning(code, text), text.to_owned())) {
+            Some((Meaning::Throttled(stated), text)) => Self::Throttled { stated, text },
+            Some((Meaning::TokenExpired, _)) => Self::TokenExpired,
+            _ => Self::Target(error.into()),
+        }
+    }
+
+    /// Whether a new connection may help at once.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Source(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::No),
+            Self::Target(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::Yes),
+            Self::TokenExpired => true,
+            Self::Source(_) | Self::Target(_) | Self::Throttled { .. } | Self::Local(_) | Self::Stopped => {
+                false
+            }
+        }
+    }
+}
+
+/// Whether the server's words are to be searched for "unavailable".
+#[derive(Clone, Copy)]
+enum Unavailable {
+    Yes,
+    No,
+}
+
+fn reconnecting_helps(error: &net::Error, unavailable: Unavailable) -> bool {
+    match error {
+        net::Error::Timeout { .. }
+        | net::Error::Lost { .. }
+        | net::Error::Bye { .. }
+        | net::Error::Connect { .. }
+        | net::Error::Protocol { .. } => true,
+        net::Error::Refused { code, text, .. } => match unavailable {
+            Unavailable::Yes => meaning(code.as_ref(), text) == Meaning::Unavailable,
+            Unavailable::No => false,
+        },
+        net::Error::Tls { .. } | net::Error::Unsupported { .. } | net::Error::Misuse { .. } => false,
+    }
+}
+
+/// The server's own words, where it said any.
+fn said(error: &net::Error) -> Option<(Option<&Code>, &str)> {
+    match error {
+        net::Error::Refused { code, text, .. } | net::Error::Bye { code, text, .. } => {
+            Some((code.as_ref(), text))
+        }
+        net::Error::Connect { .. }
+        | net::Error::Tls { .. }
+        | net::Error::Timeout { .. }
+        | net::Error::Lost { .. }
+        | net::Error::Protocol { .. }
+        | net::Error::Unsupported { .. }
+        | net::Error::Misuse { .. } => None,
+    }
+}
+
+impl From<CommitError> for Trouble {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NoMailbox(_) => Self::Local(LocalError::NoMailbox),
+            error => Self::Local(error.into()),
+        }
+    }
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+impl From<VaultError> for Trouble {
+    fn from(error: VaultError) -> Self {
+        Self::Local(error.into())
+    }
+}
