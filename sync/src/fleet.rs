@@ -31,6 +31,8 @@ use crate::plan::MailboxPlan;
 use crate::progress::Snapshot;
 use crate::verify::VerifyReport;
 
+#[cfg(test)]
+pub(crate) use crew::{Answer, Hired};
 pub(crate) use crew::{Crew, Workers};
 use driver::{Driver, Order, View};
 use rate::Meter;

@@ -1,1 +1,355 @@
+//! The fleet against workers that do what a test tells them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mailferry_imap::FolderName;
+use mailferry_ledger::{Endpoint, MailboxState, Route, Security, Trust};
+use mailferry_spool::{Limits, Seen};
+use tempfile::TempDir;
+
+use super::crew::{Answer, Hired};
+use super::*;
+use crate::error::SideError;
+use crate::progress::Progress;
+use crate::worker::{Command, Pass, PassReport};
+
+/// What a worker of the test tells: that it was hired, or that it was asked for a pass.
+enum Told {
+    Hired(MailboxId),
+    Asked(MailboxId, Pass, oneshot::Sender<Result<PassReport, PassError>>),
+    Ended(MailboxId),
+}
+
+#[derive(Clone)]
+struct Fakes {
+    told: mpsc::Sender<Told>,
+    hired: Arc<AtomicUsize>,
+}
+
+impl Crew for Fakes {
+    fn hire(
+        &self,
+        mailbox: MailboxId,
+        _: &Endpoint,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: CancellationToken,
+    ) -> Result<Hired, PassError> {
+        self.hired.fetch_add(1, Ordering::SeqCst);
+        let told = self.told.clone();
+        let run = async move {
+            told.send(Told::Hired(mailbox)).await.unwrap();
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    command = commands.recv() => match command {
+                        Some(Command::Pass(pass, answer)) => {
+                            told.send(Told::Asked(mailbox, pass, answer)).await.unwrap();
+                        }
+                        Some(Command::AllowDeletions(answer)) => answer.send(()).unwrap(),
+                        Some(Command::Verify(answer)) => {
+                            let _ = answer.send(Ok(VerifyReport::default()));
+                        }
+                        Some(Command::Plan(_)) => unreachable!(),
+                        None => break,
+                    },
+                }
+            }
+            // The test may be over.
+            let _ = told.send(Told::Ended(mailbox)).await;
+        };
+        Ok(Hired { progress: Arc::new(Progress::default()), run: Box::pin(run) })
+    }
+
+    fn plan(&self, _: MailboxId, _: &Endpoint) -> Answer<MailboxPlan> {
+        Answer(Box::pin(async { Ok(MailboxPlan::default()) }))
+    }
+
+    fn verify(&self, _: MailboxId, _: &Endpoint) -> Answer<VerifyReport> {
+        Answer(Box::pin(async { Ok(VerifyReport::default()) }))
+    }
+}
+
+struct Stage {
+    _dir: TempDir,
+    ledger: Ledger,
+    spool: Spool,
+    fleet: Fleet,
+    told: mpsc::Receiver<Told>,
+    crew: Fakes,
+}
+
+impl Stage {
+    async fn with(mailboxes: usize, at_once: u32) -> Self {
+        let dir = TempDir::new().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
+        let limits = Limits { memory_bytes: 1 << 20, disk_bytes: 0, dir: dir.path().join("spool") };
+        let spool = Spool::new(limits);
+        let (told, received) = mpsc::channel(64);
+        let crew = Fakes { told, hired: Arc::default() };
+        let mut change = ledger.change();
+        change.put_endpoint(Endpoint {
+            name: "E".into(),
+            server: "imap.contoso.edu".into(),
+            port: 993,
+            security: Security::Ssl,
+            trust: Trust::System,
+            max_concurrent_migrations: at_once,
+            max_concurrent_incremental_syncs: at_once,
+            learn_credentials: false,
+        });
+        for n in 0..mailboxes {
+            let id = change.new_mailbox_id();
+            change.put_mailbox(Mailbox {
+                id,
+                batch: "A".into(),
+                address: format!("u{n}@contoso.edu"),
+                user_name: format!("u{n}"),
+                client_login: None,
+                user_root: None,
+                password: None,
+                state: MailboxState::Queued,
+                error: None,
+                last_synced: None,
+                last_full: None,
+                route: Route::Source,
+                declared_moved: None,
+                throttled_until: None,
+                needs_matching: true,
+            });
+        }
+        change.commit().await.unwrap();
+        let fleet =
+            Fleet::new(ledger.clone(), spool.clone(), Box::new(crew.clone()), Duration::from_secs(86_400));
+        Self { _dir: dir, ledger, spool, fleet, told: received, crew }
+    }
+
+    fn mailboxes(&self) -> Vec<Mailbox> {
+        self.ledger.mailboxes("A").unwrap()
+    }
+
+    fn start(&self) {
+        self.fleet.start("E", &self.mailboxes());
+    }
+
+    async fn told(&mut self) -> Told {
+        self.told.recv().await.unwrap()
+    }
+
+    /// The next pass that somebody is asked for.
+    async fn asked(&mut self) -> (MailboxId, Pass, oneshot::Sender<Result<PassReport, PassError>>) {
+        loop {
+            if let Told::Asked(mailbox, pass, answer) = self.told().await {
+                return (mailbox, pass, answer);
+            }
+        }
+    }
+
+    /// Waits until the ledger says so.
+    async fn until(&self, index: usize, what: impl Fn(&Mailbox) -> bool) -> Mailbox {
+        for _ in 0..10_000 {
+            let mailbox = self.mailboxes().swap_remove(index);
+            if what(&mailbox) {
+                return mailbox;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("never: {:?}", self.mailboxes());
+    }
+}
+
+fn well() -> Result<PassReport, PassError> {
+    Ok(PassReport::default())
+}
+
+#[tokio::test]
+async fn as_many_mailboxes_as_the_endpoint_allows_and_all_in_the_end() {
+    let mut stage = Stage::with(6, 2).await;
+    stage.start();
+    let mut at_work = vec![stage.asked().await, stage.asked().await];
+    let mut done = Vec::new();
+    while let Some((mailbox, pass, answer)) = at_work.pop() {
+        assert_eq!(pass, Pass::Full);
+        // Nobody else is at work: what was told so far is no third pass.
+        while let Ok(told) = stage.told.try_recv() {
+            assert!(!matches!(told, Told::Asked(..)), "more than two at once");
+        }
+        done.push(mailbox);
+        answer.send(well()).unwrap();
+        if done.len() + at_work.len() < 6 {
+            at_work.push(stage.asked().await);
+        }
+    }
+    done.sort();
+    assert_eq!(done, stage.mailboxes().iter().map(|mailbox| mailbox.id).collect::<Vec<_>>());
+    for index in 0..6 {
+        let mailbox = stage.until(index, |mailbox| mailbox.state == MailboxState::Synced).await;
+        assert!(mailbox.last_synced.is_some() && mailbox.last_full.is_some());
+    }
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn what_a_client_does_needs_no_place() {
+    let mut stage = Stage::with(2, 1).await;
+    stage.start();
+    let (at_work, _, _answer) = stage.asked().await;
+    let other = stage.mailboxes().iter().map(|mailbox| mailbox.id).find(|id| *id != at_work).unwrap();
+    stage.spool.offer(Seen::FolderChanged { mailbox: other, folder: FolderName::inbox() });
+    loop {
+        match stage.told().await {
+            Told::Hired(mailbox) if mailbox == other => break,
+            Told::Hired(_) => {}
+            Told::Asked(..) => panic!("the only place is taken"),
+            Told::Ended(_) => panic!("nobody was told to end"),
+        }
+    }
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn sync_now_makes_the_next_pass_an_incremental_one_at_once() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (mailbox, _, answer) = stage.asked().await;
+    // Asked for while a pass runs: another one follows.
+    stage.fleet.sync_now(mailbox);
+    while !stage.fleet.drivers().is_empty() && stage.fleet.drivers()[&mailbox].orders.capacity() < 8 {
+        tokio::task::yield_now().await;
+    }
+    answer.send(well()).unwrap();
+    let (_, pass, answer) = stage.asked().await;
+    assert_eq!(pass, Pass::Incremental);
+    answer.send(well()).unwrap();
+    stage.until(0, |mailbox| mailbox.state == MailboxState::Synced).await;
+    stage.fleet.sync_now(mailbox);
+    assert_eq!(stage.asked().await.1, Pass::Incremental);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn a_refused_login_is_shown_and_a_retry_of_the_operator_is_obeyed() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (mailbox, _, answer) = stage.asked().await;
+    answer.send(Err(PassError::Source(SideError::Login("[AUTHENTICATIONFAILED] no".into())))).unwrap();
+    let failed = stage.until(0, |mailbox| mailbox.state == MailboxState::Failed).await;
+    assert!(failed.error.unwrap().contains("login refused: [AUTHENTICATIONFAILED] no"));
+    let retry = stage.fleet.glance(mailbox).retry_at.unwrap();
+    assert!(retry.duration_since(Timestamp::now()).as_secs() > 50);
+    stage.fleet.sync_now(mailbox);
+    stage.asked().await.2.send(well()).unwrap();
+    let synced = stage.until(0, |mailbox| mailbox.state == MailboxState::Synced).await;
+    assert_eq!(synced.error, None);
+    stage.fleet.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_may_pass_is_tried_again_by_itself() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    for attempt in 1..=4 {
+        let answer = stage.asked().await.2;
+        answer.send(Err(PassError::Target(SideError::Other("unreachable".into())))).unwrap();
+        let state = if attempt < 3 { MailboxState::Queued } else { MailboxState::Failed };
+        stage.until(0, |mailbox| mailbox.state == state && mailbox.error.is_some()).await;
+    }
+    let (_, pass, answer) = stage.asked().await;
+    assert_eq!(pass, Pass::Full);
+    answer.send(well()).unwrap();
+    stage.until(0, |mailbox| mailbox.state == MailboxState::Synced && mailbox.error.is_none()).await;
+    stage.fleet.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_mailbox_waits_until_its_time_and_gives_its_place_away() {
+    let mut stage = Stage::with(2, 1).await;
+    stage.start();
+    let (first, _, answer) = stage.asked().await;
+    let until = Timestamp::now().checked_add(Duration::from_secs(300)).unwrap();
+    let before = tokio::time::Instant::now();
+    answer.send(Err(PassError::Throttled { until, text: "Request is throttled.".into() })).unwrap();
+    let (second, _, answer) = stage.asked().await;
+    assert_ne!(first, second);
+    assert!(before.elapsed() < Duration::from_secs(200));
+    answer.send(well()).unwrap();
+    let index = stage.mailboxes().iter().position(|mailbox| mailbox.id == first).unwrap();
+    stage.until(index, |mailbox| mailbox.throttled_until == Some(until)).await;
+    // Impatience changes nothing.
+    stage.fleet.sync_now(first);
+    let (again, _, answer) = stage.asked().await;
+    assert_eq!(again, first);
+    assert!(before.elapsed() >= Duration::from_secs(290), "{:?}", before.elapsed());
+    answer.send(well()).unwrap();
+    stage.until(index, |mailbox| mailbox.throttled_until.is_none()).await;
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn pending_messages_are_not_called_synced() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let answer = stage.asked().await.2;
+    answer.send(Ok(PassReport { pending: 3, ..PassReport::default() })).unwrap();
+    let mailbox = stage.until(0, |mailbox| mailbox.error.is_some()).await;
+    assert_eq!(mailbox.error.as_deref(), Some("3 messages are still pending"));
+    assert_eq!(mailbox.last_synced, None);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_breaks_down_is_replaced() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (mailbox, _, answer) = stage.asked().await;
+    drop(answer);
+    stage.until(0, |mailbox| mailbox.error.is_some()).await;
+    stage.fleet.sync_now(mailbox);
+    stage.asked().await.2.send(well()).unwrap();
+    stage.until(0, |mailbox| mailbox.state == MailboxState::Synced).await;
+    assert_eq!(stage.crew.hired.load(Ordering::SeqCst), 2);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn stop_ends_every_worker_and_a_new_start_goes_on() {
+    let mut stage = Stage::with(3, 2).await;
+    stage.start();
+    let _first = stage.asked().await;
+    let _second = stage.asked().await;
+    stage.fleet.stop("B").await;
+    assert_eq!(stage.fleet.drivers().len(), 3);
+    stage.fleet.stop("A").await;
+    assert!(stage.fleet.drivers().is_empty());
+    let mut ended = 0;
+    while let Ok(told) = stage.told.try_recv() {
+        ended += usize::from(matches!(told, Told::Ended(_)));
+    }
+    assert_eq!(ended, stage.crew.hired.load(Ordering::SeqCst));
+    stage.start();
+    stage.asked().await;
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn the_meter_counts_what_the_workers_do() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (mailbox, _, answer) = stage.asked().await;
+    let progress = stage.fleet.drivers()[&mailbox].view.lock().unwrap().progress.clone().unwrap();
+    let start = Instant::now();
+    stage.fleet.measure(start);
+    for second in 1..=10 {
+        (0..5).for_each(|_| progress.copied(1000));
+        stage.fleet.measure(start + Duration::from_secs(second));
+    }
+    let rate = stage.fleet.rate("A", 100, 1_000_000);
+    assert!((rate.messages_per_second - 5.0).abs() < 0.01, "{rate:?}");
+    assert_eq!(rate.seconds_left, Some(200));
+    // A new pass begins to count at zero.
+    progress.begin();
+    progress.copied(1000);
+    stage.fleet.measure(start + Duration::from_secs(11));
+    assert!(stage.fleet.rate("A", 0, 0).messages_per_second > 4.0);
+    answer.send(well()).unwrap();
+    stage.fleet.close().await;
+}
