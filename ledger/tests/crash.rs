@@ -21,6 +21,8 @@ const CHILD: &str = "MAILFERRY_LEDGER_CHILD";
 const MAILBOX: MailboxId = MailboxId(1);
 /// Committers that work at once, each in a folder of its own.
 const FOLDERS: u32 = 4;
+/// Lives of one ledger; then a new one begins, so that looking at it does not take ever longer.
+const LIVES: u32 = 20;
 /// Messages in one commit.
 const TOGETHER: u32 = 5;
 
@@ -208,8 +210,11 @@ fn what_was_acknowledged_survives_kill_9() {
         std::env::var("MAILFERRY_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
     let mut random = Random::new();
     println!("seed {}", random.0);
-    let dir = tempfile::tempdir().unwrap();
+    let mut dir = tempfile::tempdir().unwrap();
     for round in 0..rounds {
+        if round % LIVES == 0 {
+            dir = tempfile::tempdir().unwrap();
+        }
         let acknowledged = live_and_die(dir.path(), &mut random);
         // Every other time the next child has to cope with it alone.
         if round % 2 == 0 {
