@@ -106,7 +106,7 @@ pub enum Code {
     /// `CAPABILITY …`
     Capability(Capabilities),
     /// `COPYUID validity source target` (RFC 4315): the sets as they are written; [`crate::set::pairs`] matches them.
-    CopyUid(UidValidity, Bytes, Bytes),
+    CopyUid(UidValidity, Box<str>, Box<str>),
     /// `HIGHESTMODSEQ n`
     HighestModSeq(ModSeq),
     /// `NOMODSEQ`

@@ -194,9 +194,9 @@ impl UidSet {
 
 /// Pairs of a COPYUID (RFC 4315): the n-th number of one set goes with the n-th of the other, in the order in which
 /// they are written. Stops at the end of the shorter one and at the first thing that is no number.
-pub fn pairs<'a>(source: &'a [u8], target: &'a [u8]) -> impl Iterator<Item = (Uid, Uid)> + 'a {
-    wire_numbers(source)
-        .zip(wire_numbers(target))
+pub fn pairs<'a>(source: &'a str, target: &'a str) -> impl Iterator<Item = (Uid, Uid)> + 'a {
+    wire_numbers(source.as_bytes())
+        .zip(wire_numbers(target.as_bytes()))
         .filter_map(|(from, to)| Some((Uid::new(from)?, Uid::new(to)?)))
 }
 
@@ -324,10 +324,10 @@ mod tests {
 
     #[test]
     fn copyuid_pairs_keep_the_order_in_which_they_are_written() {
-        let found: Vec<_> = pairs(b"304,319:320,2", b"3956:3958,1").collect();
+        let found: Vec<_> = pairs("304,319:320,2", "3956:3958,1").collect();
         assert_eq!(found, [(304, 3956), (319, 3957), (320, 3958), (2, 1)].map(|(a, b)| (uid(a), uid(b))));
-        assert_eq!(pairs(b"1:4294967295", b"1:4294967295").take(2).count(), 2);
-        assert_eq!(pairs(b"1,x", b"1,2").count(), 1);
+        assert_eq!(pairs("1:4294967295", "1:4294967295").take(2).count(), 2);
+        assert_eq!(pairs("1,x", "1,2").count(), 1);
     }
 
     proptest! {
@@ -362,7 +362,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(wire in "[0-9:,*a]{0,40}") {
             let _ = UidSet::parse(wire.as_bytes());
-            let _ = pairs(wire.as_bytes(), wire.as_bytes()).take(10).count();
+            let _ = pairs(&wire, &wire).take(10).count();
         }
     }
 }

@@ -141,9 +141,10 @@ impl Session {
     ) -> Result<(StatusText, Option<crate::Capabilities>), Error> {
         let mut told = None;
         let answer = self
-            .answer(tag, |response| match response {
-                Response::Capability(capabilities) => told = Some(capabilities),
-                _ => {}
+            .answer(tag, |response| {
+                if let Response::Capability(capabilities) = response {
+                    told = Some(capabilities);
+                }
             })
             .await?;
         Ok((answer, told))

@@ -82,9 +82,11 @@
 
 mod connect;
 mod error;
+mod folders;
 mod io;
 mod link;
 mod login;
+mod messages;
 mod reader;
 mod session;
 mod tls;
@@ -95,7 +97,9 @@ mod tests;
 
 pub use connect::{Limits, Security, Server, Trust, connect, connect_with, wrap};
 pub use error::Error;
+pub use folders::Selected;
+pub use messages::StoreKind;
 pub use reader::{Event, Reader};
-pub use session::{Selected, Session, StoreKind};
+pub use session::Session;
 pub use tls::{TlsClient, TlsError};
 pub use writer::{Append, Tag, Writer};

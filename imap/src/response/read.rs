@@ -9,6 +9,9 @@ use super::{
 use crate::token::{Cursor, Part, Text, digits};
 use crate::{Capabilities, Flags, FolderName, InternalDate, ModSeq, Uid, UidSet, UidValidity};
 
+/// Flags of one list beyond this are left out: no honest folder has so many, and keeping them sorted is not free.
+const MAX_FLAGS: usize = 1_000;
+
 pub(super) fn response(parts: &[Part]) -> Response {
     let mut cursor = Cursor::new(parts);
     let line = cursor.rest();
@@ -134,9 +137,13 @@ fn known_code(inner: &[u8]) -> Option<Code> {
         b"CAPABILITY" => Some(Code::Capability(Capabilities::parse(rest))),
         b"COPYUID" => {
             let (validity, source, target) = (validity(next()?)?, next()?, next()?);
-            (UidSet::parse(source).is_some() && UidSet::parse(target).is_some()).then(|| {
-                Code::CopyUid(validity, Bytes::copy_from_slice(source), Bytes::copy_from_slice(target))
-            })
+            UidSet::parse(source)?;
+            UidSet::parse(target)?;
+            Some(Code::CopyUid(
+                validity,
+                str::from_utf8(source).ok()?.into(),
+                str::from_utf8(target).ok()?.into(),
+            ))
         }
         b"HIGHESTMODSEQ" => Some(Code::HighestModSeq(ModSeq(digits(rest)?))),
         b"NOMODSEQ" => Some(Code::NoModSeq),
@@ -170,6 +177,7 @@ fn validity(number: &[u8]) -> Option<UidValidity> {
 fn flag_list(cursor: &mut Cursor<'_>) -> Option<(Flags, NewKeywords)> {
     let mut flags = Flags::default();
     let mut new = NewKeywords::Refused;
+    let mut count = 0;
     if !cursor.eat(b'(') {
         return None;
     }
@@ -182,9 +190,10 @@ fn flag_list(cursor: &mut Cursor<'_>) -> Option<(Flags, NewKeywords)> {
             b'"' => cursor.quoted()?,
             _ => cursor.atom()?,
         };
+        count += 1;
         if flag.as_ref() == b"\\*" {
             new = NewKeywords::Allowed;
-        } else {
+        } else if count <= MAX_FLAGS {
             flags.insert_wire(&String::from_utf8_lossy(&flag));
         }
     }
@@ -205,7 +214,7 @@ fn fetch_item(cursor: &mut Cursor<'_>, fetched: &mut Fetched) -> Option<()> {
     let name = cursor.item_name()?;
     cursor.skip_blanks();
     if name.eq_ignore_ascii_case(b"UID") {
-        fetched.uid = Uid::new(u32::try_from(cursor.number()?).ok()?);
+        fetched.uid = number_or_skip(cursor)?.and_then(|uid| Uid::new(u32::try_from(uid).ok()?));
     } else if name.eq_ignore_ascii_case(b"FLAGS") {
         fetched.flags = Some(flag_list(cursor)?.0);
     } else if name.eq_ignore_ascii_case(b"INTERNALDATE") {
@@ -214,7 +223,7 @@ fn fetch_item(cursor: &mut Cursor<'_>, fetched: &mut Fetched) -> Option<()> {
             Text::Nil | Text::Streamed { .. } => {}
         }
     } else if name.eq_ignore_ascii_case(b"RFC822.SIZE") {
-        fetched.size = Some(cursor.number()?);
+        fetched.size = number_or_skip(cursor)?;
     } else if name.eq_ignore_ascii_case(b"MODSEQ") {
         let in_list = cursor.eat(b'(');
         fetched.modseq = Some(ModSeq(cursor.number()?));
@@ -233,6 +242,15 @@ fn fetch_item(cursor: &mut Cursor<'_>, fetched: &mut Fetched) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// A number, or `None` where something else stands in its place; the outer `None` where nothing does.
+fn number_or_skip(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
+    let number = cursor.number();
+    if number.is_none() {
+        cursor.skip_value()?;
+    }
+    Some(number)
 }
 
 pub(super) fn fetch_so_far(parts: &[Part]) -> Option<(Fetched, String)> {
@@ -311,7 +329,7 @@ fn folder_status(cursor: &mut Cursor<'_>) -> Option<FolderStatus> {
         None | Some(b'"') => folder(cursor)?,
         Some(_) => {
             let rest = cursor.rest();
-            let end = memchr::memrchr(b'(', &rest)?;
+            let end = last_list(&rest)?;
             let name = rest.slice(..end - rest[..end].iter().rev().take_while(|byte| **byte == b' ').count());
             (0..end).for_each(|at| {
                 cursor.eat(rest[at]);
@@ -355,6 +373,22 @@ fn folder_status(cursor: &mut Cursor<'_>) -> Option<FolderStatus> {
             _ => {}
         }
     }
+}
+
+/// Where the list begins that ends a line.
+fn last_list(line: &[u8]) -> Option<usize> {
+    let mut depth = 0u32;
+    for (at, byte) in line.iter().enumerate().rev() {
+        match byte {
+            b')' => depth += 1,
+            b'(' => depth = depth.checked_sub(1)?,
+            _ => continue,
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
 }
 
 fn search(cursor: &mut Cursor<'_>) -> Option<UidSet> {
