@@ -8,8 +8,11 @@ use crate::{
     failure::Failure,
     output::{self, Format, Table, length, moment},
 };
-use mailferry_admin::{problem::Problem, shape::DomainStatus};
-use mailferry_dnscheck::{Checker, Observation};
+use mailferry_admin::{
+    problem::{Fault, Problem},
+    shape::DomainStatus,
+};
+use mailferry_dnscheck::{Checker, Observation, Verdict};
 use std::ops::ControlFlow;
 
 pub async fn run(global: &Global, dns: Dns, format: Format) -> Result<(), Failure> {
@@ -46,6 +49,10 @@ async fn check(global: &Global, domains: &[String], format: Format) -> Result<()
                 }
             }
         }
+    }
+    // Said already, above; what could not be learnt may be learnt by asking again.
+    if observations.iter().any(|observation| observation.verdict == Verdict::Unknown) {
+        return Err(Failure::Said(Fault::Partial));
     }
     Ok(())
 }

@@ -123,12 +123,6 @@ async fn open_ledger(config: &Config) -> Result<(Ledger, Vec<String>), Failure> 
             }
         })?;
     let mut notices = Vec::new();
-    if let Some(set_aside) = &opened.set_aside {
-        warn!(
-            set_aside = %set_aside.display(),
-            "The ledger was damaged and was set aside; a new one is begun, mailboxes are rebuilt by matching both sides."
-        );
-    }
     if let Ok(Some(rebuilt)) = opened.ledger.rebuilt() {
         notices.push(format!(
             "the ledger was damaged ({}) and was set aside as {}: add endpoints and batches again; what is on Office 365 already is matched, not copied",
