@@ -105,19 +105,7 @@ impl Mirror {
         page: Arc<Page>,
         limits: &ProxyLimits,
     ) -> (TapSender, impl Future<Output = ()> + Send + use<>) {
-        let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
-        let load = Arc::new(Load {
-            waiting: AtomicUsize::new(0),
-            total: self.load.clone(),
-            overrun: AtomicBool::new(false),
-        });
-        let sender = TapSender {
-            heard: sender,
-            load: load.clone(),
-            limit: limits.tap_bytes,
-            total_limit: limits.tap_bytes_total,
-        };
-        let queue = Queue { receiver, load };
+        let (sender, queue) = self.queue(limits);
         let mirror = self.clone();
         (sender, async move {
             if let Some(mailbox) = mirror.mailbox(login, &page).await {
@@ -126,20 +114,42 @@ impl Mirror {
         })
     }
 
+    /// The same where the mailbox is known.
+    #[cfg(test)]
+    pub(crate) fn tap_for(
+        &self,
+        mailbox: MailboxId,
+        page: Arc<Page>,
+        limits: &ProxyLimits,
+    ) -> (TapSender, impl Future<Output = ()> + Send + use<>) {
+        let (sender, queue) = self.queue(limits);
+        let listening = Listening { mailbox, mirror: self.clone(), page, bodies: BTreeMap::new() };
+        (sender, listening.run(queue))
+    }
+
+    fn queue(&self, limits: &ProxyLimits) -> (TapSender, Queue) {
+        let (heard, receiver) = mpsc::channel(MAX_CHUNKS);
+        let waiting = AtomicUsize::new(0);
+        let load = Arc::new(Load { waiting, total: self.load.clone(), overrun: AtomicBool::new(false) });
+        let (limit, total_limit) = (limits.tap_bytes, limits.tap_bytes_total);
+        (TapSender { heard, load: load.clone(), limit, total_limit }, Queue { receiver, load })
+    }
+
     async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
         let ledger = self.ledger.clone();
         let name = login.clone();
         let found = tokio::task::spawn_blocking(move || ledger.mailbox_by_login(&name)).await;
         let mailbox = match found {
-            Ok(Ok(mailbox)) => mailbox.map(|mailbox| mailbox.id),
+            Ok(Ok(mailbox)) => mailbox,
             Ok(Err(error)) => {
                 debug!(%error, "Mailbox of a login not found out.");
                 None
             }
             Err(_) => None,
         };
-        page.set_login(Some(login), mailbox);
-        mailbox
+        page.set_login(Some(login), mailbox.as_ref().map(|mailbox| mailbox.id));
+        // With a `UserRoot` the passes know the folders by other names than the client does: they alone can tell.
+        mailbox.filter(|mailbox| mailbox.user_root.is_none()).map(|mailbox| mailbox.id)
     }
 }
 

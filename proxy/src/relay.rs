@@ -243,3 +243,6 @@ fn poll_chunk<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Pol
     // An end is told again by the next read.
     Poll::Ready(Some(if buffer.len() <= SMALL { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
 }
+
+#[cfg(test)]
+mod tests;

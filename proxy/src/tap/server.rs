@@ -24,7 +24,7 @@ pub(crate) struct Response {
 enum Fate {
     Keep(BytesMut),
     Body,
-    Skip(u64),
+    Skip,
 }
 
 impl Tap {
@@ -48,7 +48,7 @@ impl Tap {
                         let body = overheard.body;
                         self.see(Observed::Chunk(body, bytes));
                     }
-                    (Some(Fate::Body | Fate::Skip(_)) | None, _) => {}
+                    (Some(Fate::Body | Fate::Skip) | None, _) => {}
                 }
                 if left == 0 {
                     self.end_server_literal();
@@ -70,7 +70,7 @@ impl Tap {
             self.response.parts.pop(); // Its bytes take this place.
             Fate::Keep(BytesMut::new())
         } else {
-            Fate::Skip(size)
+            Fate::Skip
         };
         self.response.literal = Some(fate);
         if size == 0 {
