@@ -161,29 +161,32 @@ async fn none_null_and_names_below_the_zone() {
 
 #[tokio::test]
 async fn zone_below_on_the_same_server_and_on_another() {
-    let mut dns = Dns::start(&[DOMAIN, "same.contoso.edu"], Secondary::Absent).unwrap();
+    let dns = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
+    // Holds parent and child, so that it never shows the delegation between them.
+    let mut both = Knot::start(&[DOMAIN, "same.contoso.edu"]).unwrap();
     let mut other = Knot::start(&["other.contoso.edu"]).unwrap();
-    dns.primary
-        .change(DOMAIN)
+    both.change(DOMAIN)
         .set("same", "NS", 60, &["ns1.same"])
         .set("other", "NS", 60, &["ns1.other"])
         .set("ns1.other", "A", 60, &["127.0.0.1"])
         .apply()
         .unwrap();
-    dns.set_mx("same.contoso.edu", 60, &[OFFICE_365]).unwrap();
+    both.change("same.contoso.edu").set("@", "MX", 60, &[OFFICE_365]).apply().unwrap();
     other.change("other.contoso.edu").set("@", "MX", 60, &[OFFICE_365]).apply().unwrap();
     let mut config = config(&dns);
-    // `edu` alone: the walk passes through contoso.edu's server.
-    config.roots = vec![dns.primary.address()];
-    config.name_servers.insert("ns1.other.contoso.edu".into(), other.address());
-    let checker = Checker::new(config);
-    for (domain, server) in
-        [("same.contoso.edu", dns.primary.address()), ("other.contoso.edu", other.address())]
-    {
-        let observation = checker.check(domain, &[]).await;
-        assert_eq!(observation.verdict, Verdict::Office365, "{observation:#?}");
-        assert_eq!(observation.zone.unwrap().as_str(), domain);
-        assert_eq!(observation.answers[0].address, Some(server));
+    for (host, server) in [("ns1", &both), ("ns1.same", &both), ("ns1.other", &other)] {
+        config.name_servers.insert(format!("{host}.contoso.edu"), server.address());
+    }
+    // A walk that begins one zone lower must come to the same.
+    let lower = Config { roots: vec![both.address()], ..config.clone() };
+    for checker in [Checker::new(config), Checker::new(lower)] {
+        for (domain, server) in [("same.contoso.edu", both.address()), ("other.contoso.edu", other.address())]
+        {
+            let observation = checker.check(domain, &[]).await;
+            assert_eq!(observation.verdict, Verdict::Office365, "{observation:#?}");
+            assert_eq!(observation.zone.unwrap().as_str(), domain);
+            assert_eq!(observation.answers[0].address, Some(server));
+        }
     }
 }
 
