@@ -65,7 +65,9 @@ pub enum LocalError {
     #[error("the mailbox is not in the ledger")]
     NoMailbox,
     /// The row has no password, and none was learnt yet.
-    #[error("no password for the source: give one in the CSV file, or let the endpoint learn it from a client's login")]
+    #[error(
+        "no password for the source: give one in the CSV file, or let the endpoint learn it from a client's login"
+    )]
     NoPassword,
 }
 

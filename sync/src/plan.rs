@@ -1,7 +1,18 @@
 //! What a pass would do, before anything is written: folders, figures, and what stays behind and why.
 
-use mailferry_imap::InternalDate;
+use std::collections::BTreeMap;
+
+use mailferry_imap::{Flags, InternalDate};
+use mailferry_ledger::{FolderId, MessageState, SkipReason};
 use serde::{Deserialize, Serialize};
+
+use crate::error::PassError;
+use crate::folders::Fate;
+use crate::limits::{Item, beyond_item_limit};
+use crate::look::{self, Fact};
+use crate::sides::from_uid;
+use crate::trouble::Trouble;
+use crate::worker::MailboxWorker;
 
 /// The plan of one mailbox.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -61,12 +72,98 @@ pub struct PlannedSkip {
     pub reason: String,
 }
 
-impl crate::worker::MailboxWorker {
+impl MailboxWorker {
     /// What a pass would do; nothing is written anywhere.
     ///
     /// # Errors
-    /// [`crate::error::PassError`].
-    pub async fn plan(&mut self) -> Result<MailboxPlan, crate::error::PassError> {
-        todo!()
+    /// [`PassError`].
+    pub async fn plan(&mut self) -> Result<MailboxPlan, PassError> {
+        let mut attempt = 0;
+        loop {
+            match Box::pin(self.draw_plan()).await {
+                Ok(plan) => return Ok(plan),
+                Err(trouble) => self.weather(trouble, &mut attempt).await?,
+            }
+        }
+    }
+
+    async fn draw_plan(&mut self) -> Result<MailboxPlan, Trouble> {
+        let ledger = self.context.ledger.clone();
+        let mailbox = self.record()?;
+        let limits = self.context.limits;
+        let listing = self.list(&mailbox).await?;
+        let mut plan = MailboxPlan { address: mailbox.address, ..MailboxPlan::default() };
+        let mut items = Vec::new();
+        let mut sizes = BTreeMap::new();
+        // Folders have no number before the first pass: their place in the plan serves as one.
+        for (place, planned) in (1..).zip(&listing.plan) {
+            let place = FolderId(place);
+            let (target, why) = match &planned.fate {
+                Fate::Copy { target, why } => (Some(target.to_text()), why.map(|why| why.to_string())),
+                Fate::Stay(stay) => (None, Some(stay.to_string())),
+            };
+            let copied = target.is_some();
+            let name = planned.source.to_text();
+            let mut folder = PlannedFolder { source: name.clone(), target, why, messages: 0, bytes: 0 };
+            let known = ledger.folder_by_source(self.mailbox, &planned.source)?;
+            let status = listing.status.get(&planned.source);
+            if let Some(status) = status.filter(|status| copied && status.messages != Some(0)) {
+                let source = self.source().await?;
+                source.examine(&planned.source).await?;
+                let facts = look::facts(&mut source.session, &from_uid(1)).await.map_err(Trouble::source)?;
+                let known = known.filter(|known| Some(known.source_validity) == status.uid_validity);
+                for fact in facts {
+                    folder.messages += 1;
+                    folder.bytes += fact.size;
+                    let record = match &known {
+                        Some(known) => ledger.message(known.mailbox, known.id, fact.uid)?,
+                        None => None,
+                    };
+                    match record.map(|record| record.state) {
+                        Some(MessageState::Mirrored { .. }) => plan.mirrored += 1,
+                        Some(MessageState::Skipped(
+                            SkipReason::Refused(_) | SkipReason::Unreadable(_) | SkipReason::Stub,
+                        )) => {}
+                        _ if fact.size > limits.max_message_bytes => {
+                            plan.too_large += 1;
+                            plan.list(&name, &fact, &SkipReason::TooLarge);
+                        }
+                        _ => {
+                            sizes.insert((place, fact.uid), fact.size);
+                            items.push(Item { folder: place, uid: fact.uid, date: fact.date });
+                        }
+                    }
+                }
+            }
+            plan.messages += folder.messages;
+            plan.bytes += folder.bytes;
+            plan.folders.push(folder);
+        }
+        let stay = beyond_item_limit(&mut items, plan.mirrored, limits.max_items);
+        plan.over_item_limit = stay.len() as u64;
+        for item in stay {
+            let size = sizes.remove(&(item.folder, item.uid)).unwrap_or_default();
+            let at = usize::try_from(item.folder.0).unwrap_or(usize::MAX).saturating_sub(1);
+            let name = plan.folders.get(at).map(|folder| folder.source.clone()).unwrap_or_default();
+            let fact = Fact { uid: item.uid, flags: Flags::default(), date: item.date, size };
+            plan.list(&name, &fact, &SkipReason::ItemLimit);
+        }
+        plan.to_copy = items.len() as u64;
+        plan.bytes_to_copy = sizes.values().sum();
+        Ok(plan)
+    }
+}
+
+impl MailboxPlan {
+    fn list(&mut self, folder: &str, fact: &Fact, reason: &SkipReason) {
+        if self.skipped.len() < MAX_LISTED {
+            self.skipped.push(PlannedSkip {
+                folder: folder.to_owned(),
+                uid: fact.uid.value(),
+                size: fact.size,
+                date: fact.date,
+                reason: reason.to_string(),
+            });
+        }
     }
 }

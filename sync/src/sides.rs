@@ -163,6 +163,11 @@ impl Target {
         self.select(folder).await
     }
 
+    /// Another folder was opened behind our back.
+    pub(crate) fn forget_selected(&mut self) {
+        self.selected = None;
+    }
+
     /// All folders.
     pub(crate) async fn list(&mut self) -> Result<Vec<Listed>, Trouble> {
         let root = FolderName::from_wire(&b""[..]);

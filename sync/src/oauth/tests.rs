@@ -230,7 +230,8 @@ async fn an_endpoint_that_is_not_there_is_named() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let tokens =
-        Tokens::new(Config { token_url: format!("http://127.0.0.1:{port}/token"), ..config(secret()) }).unwrap();
+        Tokens::new(Config { token_url: format!("http://127.0.0.1:{port}/token"), ..config(secret()) })
+            .unwrap();
     let error = tokens.access_token().await.unwrap_err();
     assert!(matches!(&error, OauthError::Unreachable { host, .. } if host == "127.0.0.1"), "{error}");
     assert_eq!(error.fault(), Fault::Target);
