@@ -270,6 +270,7 @@ mod tests {
         let mut out = Vec::new();
         watch.on_client(&Bytes::from_static(b"a1 APPEND nowhere {300}\r\n"));
         watch.on_server(&Bytes::from_static(b"* OK still {3}\r\na1 NO [TRYCREATE] no\r\n"), &mut out);
+        assert!(!watch.raw);
         watch.on_client(&Bytes::from_static(b"c2 COMPRESS DEFLATE\r\n"));
         watch.on_server(&Bytes::from_static(b"c2 OK go\r\n"), &mut out);
         assert!(watch.raw);
@@ -294,6 +295,10 @@ mod tests {
         assert_eq!(out.concat(), b"* 3 FETCH (FLAGS");
         watch.on_server(&Bytes::from_static(b" ())\r\n* CAP"), &mut out);
         assert_eq!(out.concat(), b"* 3 FETCH (FLAGS ())\r\n");
+        watch.on_server(&Bytes::from_static(b"ABILITY "), &mut out);
+        let endless = Bytes::from(vec![b'x'; MAX_HELD]);
+        watch.on_server(&endless, &mut out);
+        assert_eq!(out.concat().len(), b"* 3 FETCH (FLAGS ())\r\n* CAPABILITY ".len() + MAX_HELD);
     }
 
     fn pieces() -> impl Strategy<Value = Vec<u8>> {

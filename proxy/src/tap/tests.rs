@@ -284,10 +284,10 @@ fn ranges_are_joined_when_they_make_a_whole() {
         S: * 1 FETCH (UID 7 BODY[]<0> {4}
         S: abcd)
         S: a4 OK done
-        C: a5 UID FETCH 7 BODY.PEEK[]<5.4>
-        S: * 1 FETCH (UID 7 BODY[]<5> {1}
-        S: f)
-        S: a5 OK a gap
+        C: a5 UID FETCH 7 BODY.PEEK[]<3.2>
+        S: * 1 FETCH (UID 7 BODY[]<3> {2}
+        S: de)
+        S: a5 OK not the next one
         C: a6 UID FETCH 8 BODY.PEEK[]<0.4>
         S: * 2 FETCH (UID 8 BODY[]<0> {4}
         S: size)
@@ -490,6 +490,27 @@ fn what_cannot_be_followed_makes_it_blind() {
         expect![[r#"
         folders changed
     "#]],
+    );
+}
+
+#[test]
+fn what_select_tells_of_the_past_is_no_news_of_the_old_folder() {
+    selected(
+        "
+        C: q SELECT A (QRESYNC (1 2))
+        S: * OK [UIDVALIDITY 1] ok
+        S: * 3 EXISTS
+        S: * VANISHED (EARLIER) 4
+        S: * 1 FETCH (UID 1 FLAGS (\\Seen))
+        S: q OK done
+        C: a1 FETCH 1 RFC822
+        S: * 1 FETCH (RFC822 {1}
+        S: x)
+        S: a1 OK done
+    ",
+        expect![[r#"
+            discarded
+        "#]],
     );
 }
 
