@@ -299,7 +299,7 @@ impl Answer {
 fn unreached(name: &HostName, failure: Failure) -> Answer {
     Answer {
         role: Role::Authoritative,
-        server: format!("(servers of {name})"),
+        server: format!("servers of {name}"),
         address: None,
         name: name.clone(),
         transport: None,
@@ -342,9 +342,12 @@ async fn target(walker: &Walker, host: &HostName) -> Option<Target> {
     Some(if has_address { Target::Host } else { Target::Missing })
 }
 
-/// The TXT records of `name`, if anybody says.
+/// The TXT records of `name`, if it exists and anybody says.
 async fn texts(walker: &Walker, name: &Name) -> Option<Vec<String>> {
     let reply = walker.look_up(name, RecordType::TXT).await.ok()?;
+    if reply.message.metadata.response_code == ResponseCode::NXDomain {
+        return None;
+    }
     let texts = reply.message.answers.iter().filter_map(|record| match &record.data {
         RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
         _ => None,

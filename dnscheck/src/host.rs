@@ -32,7 +32,10 @@ impl HostName {
     /// Whether this name has at least one label more than `suffix` and ends in it.
     pub fn is_below(&self, suffix: &Self) -> bool {
         !suffix.is_root()
-            && self.0.strip_suffix(&suffix.0).is_some_and(|head| head.len() > 1 && head.ends_with('.'))
+            && self.0.strip_suffix(&suffix.0).is_some_and(|head| {
+                // A label may hold a dot of its own, which shows as `\.`.
+                head.len() > 1 && head.ends_with('.') && !head.ends_with("\\.")
+            })
     }
 
     /// The leftmost label.
@@ -79,6 +82,8 @@ mod tests {
         assert!(!HostName::from("notoutlook.com").is_within(&suffix));
         assert!(!HostName::from(".outlook.com").is_below(&suffix));
         assert!(!HostName::from("mail.outlook.com").is_within(&HostName::from(".")));
+        let dotted = Name::from_labels([&b"mail.outlook"[..], b"com"]).unwrap();
+        assert!(!HostName::from(&dotted).is_below(&HostName::from("outlook.com")), "{dotted}");
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl fmt::Display for Failure {
             Self::Io(error) => write!(f, "connection failed: {error}"),
             Self::Malformed(what) => write!(f, "malformed answer: {what}"),
             Self::NoAddress => f.write_str("its address was not found"),
-            Self::Walk(what) => write!(f, "authoritative servers not found: {what}"),
+            Self::Walk(what) => write!(f, "not found: {what}"),
         }
     }
 }

@@ -147,7 +147,9 @@ impl Dns {
 
     /// The address book: which server stands behind each name server's host name.
     pub fn name_servers(&self) -> BTreeMap<String, SocketAddr> {
-        let mut book = BTreeMap::new();
+        let parents = self.parent.zones.keys();
+        let mut book: BTreeMap<_, _> =
+            parents.map(|zone| (format!("ns1.{zone}"), self.parent.address())).collect();
         for domain in &self.domains {
             book.insert(format!("ns1.{domain}"), self.primary.address());
             if let Some(secondary) = &self.secondary {

@@ -153,6 +153,9 @@ async fn none_null_and_names_below_the_zone() {
     assert_eq!((missing.verdict, &missing.answers[0].outcome), (Verdict::None, &Outcome::NoSuchName));
     let elsewhere = checker.check("contoso.example", &[]).await;
     assert_eq!(elsewhere.verdict, Verdict::Unknown, "{elsewhere:#?}");
+    let international = checker.check("MÜNCHEN.edu", &[]).await;
+    assert_eq!(international.domain.as_str(), "xn--mnchen-3ya.edu");
+    assert_eq!(international.verdict, Verdict::None, "{international:#?}");
     for nonsense in ["", ".", "a..b", &"x".repeat(70), "user@contoso.edu"] {
         let verdict = checker.check(nonsense, &[]).await.verdict;
         assert!(matches!(verdict, Verdict::Unknown | Verdict::None), "{nonsense}: {verdict}");

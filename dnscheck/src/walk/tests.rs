@@ -44,10 +44,7 @@ async fn referrals_that_lead_nowhere_end_the_walk() {
     for zone in [".", "com.", "x.contoso.edu."] {
         let (failure, asked) =
             fails(move |query| referral(query, zone, "ns.edu.", Some(Ipv4Addr::LOCALHOST))).await;
-        assert_eq!(
-            failure,
-            "authoritative servers not found: no server of . helped: lame: does not hold the zone"
-        );
+        assert_eq!(failure, "not found: no server of . helped: lame: does not hold the zone");
         assert_eq!(asked, 1);
     }
     // Nothing at all.
@@ -67,7 +64,7 @@ async fn name_servers_that_need_each_other_end_the_walk() {
         }
     })
     .await;
-    assert_eq!(failure, "authoritative servers not found: no address of a server of edu was found");
+    assert_eq!(failure, "not found: no address of a server of edu was found");
     assert!(asked < 50, "{asked}");
 }
 
