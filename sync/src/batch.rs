@@ -35,10 +35,14 @@ pub use status::{
 use crate::context::{DeletionCap, Limits, Patience, TargetAccess};
 use crate::csv::domain_of;
 use crate::error::PassError;
+use crate::fault::Fault;
 use crate::fleet::{Crew, Fleet, Workers, is_started};
 use crate::gate::Gate;
 use crate::stragglers::{self, Straggler};
 use crate::watch::{DnsSettings, Watch};
+
+/// How often the gate's facts are looked at for passes that would be new evidence.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// What the desk is made of.
 pub struct Setup {
@@ -125,10 +129,22 @@ impl Batches {
                 self.desk.fleet.measure(Instant::now());
             }
         };
+        let look = async {
+            let period = self.desk.watch.interval().min(LOOK);
+            let mut often = tokio::time::interval(period.max(Duration::from_millis(200)));
+            often.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                often.tick().await;
+                if let Err(error) = self.desk.look() {
+                    error!(%error, "The gate's facts are not known.");
+                }
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.desk.watch.run(shutdown.clone()) => {}
             () = measure => {}
+            () = look => {}
         }
         self.desk.fleet.close().await;
     }
@@ -334,19 +350,30 @@ impl Batches {
         A: Future<Output = Result<T, PassError>> + Send + 'static,
     {
         let mut tasks = JoinSet::new();
+        let mut asked = std::collections::BTreeSet::new();
         for mailbox in self.desk.ledger.mailboxes(batch)? {
             let address = mailbox.address.clone();
             let answer = ask(self.desk.clone(), mailbox);
+            asked.insert(address.clone());
             tasks.spawn(async move { (address, answer.await) });
         }
         let (mut answers, mut problems) = (Vec::new(), Vec::new());
         while let Some(done) = tasks.join_next().await {
+            if let Ok((address, _)) = &done {
+                asked.remove(address);
+            }
             match done {
                 Ok((_, Ok(answer))) => answers.push(answer),
                 Ok((address, Err(error))) => problems.push(MailboxProblem::new(address, &error)),
                 Err(error) => error!(%error, "A question broke down."),
             }
         }
+        // A mailbox without an answer is one that was not read: it must not pass for a good one.
+        problems.extend(asked.into_iter().map(|address| MailboxProblem {
+            address,
+            error: "the question broke down; the log of serve says how".into(),
+            fault: Fault::Local,
+        }));
         problems.sort_by(|a, b| a.address.cmp(&b.address));
         Ok((answers, problems))
     }

@@ -158,6 +158,25 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Gate {
     }
 }
 
+/// The mailboxes of which a pass at this moment would be new evidence: not read since mail began to go to Office 365,
+/// or not since their quiet time ended. In the order of the facts; those that were never synced have their first pass
+/// before them anyway.
+pub fn unread(facts: &Facts, now: Timestamp) -> impl Iterator<Item = &MailboxFacts> {
+    facts.mailboxes.iter().filter(move |mailbox| {
+        let Some(synced) = mailbox.last_synced else { return false };
+        let Some(domain) = domain(facts, mailbox) else { return false };
+        let is_before = domain.since.is_some_and(|since| synced <= since && since < now);
+        let quiet_end = domain.confirmed.and_then(|confirmed| quiet_end(facts, mailbox, confirmed));
+        is_before || quiet_end.is_some_and(|end| synced < end && end <= now)
+    })
+}
+
+/// When a mailbox has been quiet for long enough; `None` for never.
+fn quiet_end(facts: &Facts, mailbox: &MailboxFacts, confirmed: Timestamp) -> Option<Timestamp> {
+    let from = mailbox.last_straggler.map_or(confirmed, |straggler| straggler.max(confirmed));
+    from.checked_add(facts.quiet).ok()
+}
+
 fn mx_confirmed(facts: &Facts, now: Timestamp) -> Condition {
     let is_confirmed = |domain: &&DomainFacts| domain.confirmed.is_some_and(|at| at <= now);
     let missing: Vec<_> = facts.domains.iter().filter(|domain| !is_confirmed(domain)).collect();
@@ -259,11 +278,7 @@ fn no_straggler(facts: &Facts, now: Timestamp) -> Condition {
             unconfirmed.push(mailbox);
             continue;
         };
-        let from = mailbox.last_straggler.map_or(confirmed, |straggler| straggler.max(confirmed));
-        let Ok(end) = from.checked_add(facts.quiet) else {
-            loud.push((Timestamp::MAX, mailbox));
-            continue;
-        };
+        let end = quiet_end(facts, mailbox, confirmed).unwrap_or(Timestamp::MAX);
         if now < end {
             loud.push((end, mailbox));
         } else if mailbox.last_synced.is_none_or(|synced| synced < end) {

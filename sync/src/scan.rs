@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use mailferry_imap::net::Selected;
 use mailferry_imap::response::FolderStatus;
 use mailferry_imap::{Flags, Uid, UidSet};
@@ -10,6 +11,7 @@ use mailferry_ledger::{Fingerprint, Folder, Message, MessageState, SkipReason, S
 use crate::changes::Reflagged;
 use crate::look::{self, Fact};
 use crate::sides::from_uid;
+use crate::stragglers::Lookout;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
@@ -131,9 +133,17 @@ impl MailboxWorker {
         let ledger = self.context.ledger.clone();
         let limit = self.context.limits.max_message_bytes;
         let mut too_large = UidSet::new();
+        let lookout = match ledger.mailbox(folder.mailbox)? {
+            Some(mailbox) if folder.source.is_inbox() => Lookout::of(&ledger, &mailbox)?,
+            _ => None,
+        };
+        let now = Timestamp::now();
         for chunk in facts.chunks(RECORDS) {
             let mut change = ledger.change();
             for fact in chunk {
+                if let Some(lookout) = &lookout {
+                    lookout.note(&mut change, folder.source_validity, fact.uid, fact.date, now);
+                }
                 let state = if fact.size > limit {
                     too_large.insert(fact.uid);
                     MessageState::Skipped(SkipReason::TooLarge)

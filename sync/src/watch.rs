@@ -113,6 +113,10 @@ impl Watch {
         self.settings.rules
     }
 
+    pub(crate) fn interval(&self) -> Duration {
+        self.settings.interval
+    }
+
     /// Batches came, started or went: look at all domains at once.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();

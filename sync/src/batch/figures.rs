@@ -10,7 +10,7 @@ use super::status::{
 };
 use super::{BatchError, Desk, ShowSkipped, domains};
 use crate::csv::domain_of;
-use crate::fleet::{Glance, derive};
+use crate::fleet::{Glance, derive, is_started};
 use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
 use crate::{stragglers, watch};
 
@@ -140,6 +140,26 @@ impl Desk {
     }
 
     pub(super) fn gate(&self, batch: &Batch, now: Timestamp) -> Result<Gate, BatchError> {
+        Ok(gate::judge(&self.facts(batch, now)?, now))
+    }
+
+    /// Asks for a pass of every mailbox of which one would be new evidence for the gate.
+    pub(super) fn look(&self) -> Result<(), BatchError> {
+        let now = Timestamp::now();
+        for batch in self.ledger.batches()?.iter().filter(|batch| is_started(batch.state)) {
+            let facts = self.facts(batch, now)?;
+            for wanted in gate::unread(&facts, now) {
+                let mailbox = self.ledger.mailbox_by_address(&wanted.address)?;
+                // One that failed is tried again in its own time.
+                if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.state == MailboxState::Synced) {
+                    self.fleet.sync_now(mailbox.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, batch: &Batch, now: Timestamp) -> Result<Facts, BatchError> {
         let rules = self.watch.rules();
         let mailboxes = self.ledger.mailboxes(&batch.name)?;
         let mut domain_facts = Vec::new();
@@ -175,13 +195,12 @@ impl Desk {
                 address: mailbox.address,
             });
         }
-        let facts = Facts {
+        Ok(Facts {
             batch: batch.name.clone(),
             domains: domain_facts,
             mailboxes: mailbox_facts,
             quiet: self.quiet,
-        };
-        Ok(gate::judge(&facts, now))
+        })
     }
 }
 

@@ -359,6 +359,30 @@ async fn a_straggler_closes_the_gate_again() {
 }
 
 #[tokio::test]
+async fn mailboxes_are_read_once_more_when_mail_begins_to_go_elsewhere() {
+    let office = Office::open().await;
+    office.add("A", CSV, Start::AtOnce).await.unwrap();
+    office.state("A", "Synced").await;
+    let synced = || {
+        let mailboxes = office.ledger.mailboxes("A").unwrap();
+        mailboxes.into_iter().map(|mailbox| mailbox.last_synced.unwrap()).collect::<Vec<_>>()
+    };
+    let before = synced();
+    office.cutover("contoso.edu", 0).await;
+    for _ in 0..10_000 {
+        office.batches.desk.look().unwrap();
+        if synced()[0] > before[0] && office.unmet("A").contains(&Kind::SyncedSince) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Only the mailbox whose domain moved.
+    assert!(synced()[0] > before[0]);
+    assert_eq!(synced()[1], before[1]);
+    office.batches.desk.fleet.close().await;
+}
+
+#[tokio::test]
 async fn plan_and_verify_ask_every_mailbox() {
     let office = Office::open().await;
     office.add("A", CSV, Start::Later).await.unwrap();

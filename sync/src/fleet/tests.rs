@@ -17,7 +17,7 @@ use crate::worker::{Command, Pass, PassReport};
 enum Told {
     Hired(MailboxId),
     Asked(MailboxId, Pass, oneshot::Sender<Result<PassReport, PassError>>),
-    Ended(MailboxId),
+    Ended,
 }
 
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Crew for Fakes {
                 }
             }
             // The test may be over.
-            let _ = told.send(Told::Ended(mailbox)).await;
+            let _ = told.send(Told::Ended).await;
         };
         Ok(Hired { progress: Arc::new(Progress::default()), run: Box::pin(run) })
     }
@@ -200,7 +200,7 @@ async fn what_a_client_does_needs_no_place() {
             Told::Hired(mailbox) if mailbox == other => break,
             Told::Hired(_) => {}
             Told::Asked(..) => panic!("the only place is taken"),
-            Told::Ended(_) => panic!("nobody was told to end"),
+            Told::Ended => panic!("nobody was told to end"),
         }
     }
     stage.fleet.close().await;
@@ -322,7 +322,7 @@ async fn stop_ends_every_worker_and_a_new_start_goes_on() {
     assert!(stage.fleet.drivers().is_empty());
     let mut ended = 0;
     while let Ok(told) = stage.told.try_recv() {
-        ended += usize::from(matches!(told, Told::Ended(_)));
+        ended += usize::from(matches!(told, Told::Ended));
     }
     assert_eq!(ended, stage.crew.hired.load(Ordering::SeqCst));
     stage.start();

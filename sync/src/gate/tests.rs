@@ -142,6 +142,27 @@ fn quiet_counts_only_as_far_as_somebody_looked() {
 }
 
 #[test]
+fn a_look_is_wanted_when_it_would_be_new_evidence() {
+    let looks = |change: &dyn Fn(&mut Facts), hour: i64| {
+        let mut facts = facts();
+        change(&mut facts);
+        unread(&facts, at(hour)).map(|mailbox| mailbox.address.clone()).collect::<Vec<_>>()
+    };
+    let ann = ["ann@contoso.edu"];
+    assert!(looks(&|_| {}, 111).is_empty());
+    // Read for the last time before mail began to go to Office 365.
+    assert_eq!(looks(&|facts| facts.mailboxes[0].last_synced = Some(at(10)), 11), ann);
+    assert!(looks(&|facts| facts.mailboxes[0].last_synced = Some(at(11)), 12).is_empty());
+    // Read for the last time before the quiet time ended, at hour 106.
+    assert!(looks(&|facts| facts.mailboxes[0].last_synced = Some(at(100)), 105).is_empty());
+    assert_eq!(looks(&|facts| facts.mailboxes[0].last_synced = Some(at(100)), 106), ann);
+    // The first pass comes by itself.
+    assert!(looks(&|facts| facts.mailboxes[0].last_synced = None, 106).is_empty());
+    // Nothing is known of the domain.
+    assert!(looks(&|facts| facts.domains.clear(), 200).is_empty());
+}
+
+#[test]
 fn at_most_so_many_are_named() {
     let mut facts = facts();
     facts.mailboxes =
