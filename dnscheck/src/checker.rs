@@ -156,6 +156,7 @@ impl Checker {
             answers,
             verdict: ruling.verdict,
             reasons: ruling.reasons,
+            other_ttl: ruling.other_ttl,
             advice,
         }
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Observation, Outcome, Verdict};
+use crate::{Observation, Verdict};
 
 /// Steps back of the wall clock up to this are taken for jitter, as time servers cause it.
 pub const STEP: SignedDuration = SignedDuration::from_mins(5);
@@ -199,9 +199,7 @@ impl Course {
 
 impl From<&Observation> for Sample {
     fn from(observation: &Observation) -> Self {
-        let ttls = observation.answers.iter().filter(|answer| !matches!(answer.outcome, Outcome::Failed(_)));
-        let ttl = ttls.filter_map(|answer| answer.ttl).max().unwrap_or(0);
-        let ttl = SignedDuration::from_secs(i64::from(ttl)).min(MAX_TTL);
+        let ttl = SignedDuration::from_secs(i64::from(observation.other_ttl.unwrap_or(0))).min(MAX_TTL);
         Self { at: observation.at, verdict: observation.verdict, ttl }
     }
 }

@@ -28,6 +28,9 @@ pub struct Observation {
     pub verdict: Verdict,
     /// Why the verdict is what it is, a sentence each.
     pub reasons: Vec<String>,
+    /// The highest TTL, in seconds, among the answers that lead mail elsewhere than to where it should go.
+    #[serde(default)]
+    pub other_ttl: Option<u32>,
     /// What the operator should look at; never changes the verdict.
     #[serde(default)]
     pub advice: Vec<Advice>,

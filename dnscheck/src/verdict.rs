@@ -44,6 +44,8 @@ pub struct Ruling {
     pub verdict: Verdict,
     /// Why, a sentence each.
     pub reasons: Vec<String>,
+    /// The highest TTL, in seconds, of what leads mail elsewhere: for so long caches may hold it once it is gone.
+    pub other_ttl: Option<u32>,
 }
 
 /// What one answer says about where mail goes.
@@ -93,7 +95,19 @@ pub fn rule(answers: &[Answer], policy: &Policy) -> Ruling {
     reasons.extend(heard.iter().map(|(says, by)| format!("{all}{}: {says}", names(by))));
     reasons.extend(classes.iter().map(|(host, class)| format!("{host} {class}")));
     reasons.extend(unheard);
-    Ruling { verdict, reasons }
+    let other_ttl = answers.iter().filter_map(|answer| other_ttl(answer, policy)).max();
+    Ruling { verdict, reasons, other_ttl }
+}
+
+fn other_ttl(answer: &Answer, policy: &Policy) -> Option<u32> {
+    match &answer.outcome {
+        Outcome::Records(records) => {
+            let other = records.iter().filter(|record| !policy.classify(&record.host).counts());
+            other.map(|record| record.ttl).max()
+        }
+        Outcome::NullMx | Outcome::NoMx | Outcome::NoSuchName => answer.ttl,
+        Outcome::Alias(_) | Outcome::Failed(_) => None,
+    }
 }
 
 /// Who had to be heard and was not, a sentence each.

@@ -2,7 +2,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Answer, HostName, MxRecord, Role, Transport};
+use crate::HostName;
 
 const HOUR: i64 = 3600;
 
@@ -11,25 +11,14 @@ fn moment(seconds: i64) -> Timestamp {
 }
 
 fn observation(seconds: i64, verdict: Verdict, ttl: u32) -> Observation {
-    let host = HostName::from("mail.contoso.edu");
-    let answer = Answer {
-        role: Role::Authoritative,
-        server: "ns1".to_owned(),
-        address: None,
-        name: HostName::from("contoso.edu"),
-        transport: Some(Transport::Udp),
-        authoritative: true,
-        outcome: Outcome::Records(vec![MxRecord { preference: 10, host, ttl }]),
-        ttl: Some(ttl),
-        serial: None,
-    };
     Observation {
         domain: HostName::from("contoso.edu"),
         at: moment(seconds),
         zone: None,
-        answers: vec![answer],
+        answers: Vec::new(),
         verdict,
         reasons: Vec::new(),
+        other_ttl: (!verdict.is_cut_over()).then_some(ttl),
         advice: Vec::new(),
     }
 }

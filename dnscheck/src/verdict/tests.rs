@@ -8,7 +8,7 @@ use crate::{HostName, MxRecord, Transport, Verdict};
 fn check(table: &str, policy: &Policy, expected: &Expect) {
     let answers: Vec<Answer> =
         table.lines().map(str::trim).filter(|line| !line.is_empty()).map(answer).collect();
-    let Ruling { verdict, reasons } = rule(&answers, policy);
+    let Ruling { verdict, reasons, .. } = rule(&answers, policy);
     expected.assert_eq(&format!("{verdict}\n{}\n", reasons.join("\n")));
 }
 
@@ -328,4 +328,18 @@ fn evidence_against_is_believed_even_when_others_are_silent() {
             not heard, and needed: authoritative ns1: no answer in time
         "#]],
     );
+}
+
+#[test]
+fn only_what_leads_elsewhere_has_to_be_waited_for() {
+    let mut new = answer("auth ns1: 0 contoso-edu.mail.protection.outlook.com, 50 mail.contoso.edu");
+    if let Outcome::Records(records) = &mut new.outcome {
+        records[0].ttl = 86_400;
+        records[1].ttl = 60;
+    }
+    assert_eq!(rule(&[new], &policy()).other_ttl, Some(60));
+    let good = answer("auth ns1: 0 contoso-edu.mail.protection.outlook.com");
+    let absent = answer("auth ns2: no MX");
+    assert_eq!(rule(&[good.clone(), absent], &policy()).other_ttl, Some(3600));
+    assert_eq!(rule(&[good, answer("auth ns2: timeout")], &policy()).other_ttl, None);
 }
