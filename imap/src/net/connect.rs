@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tracing::debug;
 
 use super::io::{BELOW_TLS, Stream};
 use super::{Error, Session, TlsClient};
@@ -104,7 +105,9 @@ pub async fn connect_with(
     deadline: Duration,
     limits: Limits,
 ) -> Result<Session, Error> {
-    let name: Arc<str> = format!("{}:{}", server.host, server.port).into();
+    // An IPv6 address needs brackets before a port.
+    let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
+    let name: Arc<str> = format!("{host}:{}", server.port).into();
     match timeout(deadline, open(server, tls, Arc::clone(&name), limits)).await {
         Ok(session) => session,
         Err(_) => Err(Error::Timeout { server: name, doing: "connecting" }),
@@ -168,5 +171,7 @@ async fn handshake(
         .connect(host, tcp)
         .await
         .map_err(|error| failed(error.to_string()))?;
+    let (_, connection) = stream.get_ref();
+    debug!(server = %name, version = ?connection.protocol_version(), kind = ?connection.handshake_kind(), "TLS agreed.");
     Ok(Stream::Tls(Box::new(stream)))
 }

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
+use tracing::debug;
 
 use super::{Error, Event, Session};
 use crate::response::{Code, Response, StatusText};
@@ -161,6 +162,7 @@ impl Session {
             answer.text = answer.text.replace(secret, "[secret]");
         }
         let answer = self.accept(command, answer)?;
+        debug!(server = %self.server, command, "Logged in.");
         // They often change with the login, and some servers tell the new ones.
         self.capabilities = match answer.code {
             Some(Code::Capability(capabilities)) => capabilities,

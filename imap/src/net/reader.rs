@@ -20,8 +20,10 @@ use crate::frame::{Framer, Piece};
 use crate::response::{Fetched, Response, StatusText, fetch_so_far, is_whole_message, parse};
 use crate::token::Part;
 
-/// How much is read at once.
+/// How large the read buffer is made.
 const READ_SIZE: usize = 64 << 10;
+/// It is renewed when less than this is left of it.
+const MIN_READ: usize = 16 << 10;
 /// Literals in one response, beyond which it is no honest one.
 const MAX_PARTS: usize = 4_096;
 
@@ -184,8 +186,10 @@ impl Reader {
     }
 
     async fn fill(&mut self) -> Result<(), Error> {
-        // Gives the old buffer a second life once nobody holds a slice of it.
-        self.buffer.reserve(READ_SIZE);
+        if self.buffer.capacity() < MIN_READ {
+            // Takes the old memory again once nobody holds a slice of it.
+            self.buffer.reserve(READ_SIZE);
+        }
         let mut patience = self.limits.idle;
         let read = loop {
             let read = timeout(patience, self.io.read_buf(&mut self.buffer));
@@ -227,11 +231,13 @@ impl Reader {
                 if self.text_kept > self.limits.max_line || self.parts.len() > MAX_PARTS {
                     return Err(self.protocol("a response without end"));
                 }
-                self.parts.push(Part::Text(text));
-                match literal {
-                    None => self.complete(),
-                    Some(literal) => self.begin_literal(literal.size),
-                }
+                let Some(literal) = literal else {
+                    self.parts.push(Part::Text(text));
+                    return self.complete();
+                };
+                // A copy: kept while the literal passes, a slice would keep a whole read buffer alive.
+                self.parts.push(Part::Text(Bytes::copy_from_slice(&text)));
+                self.begin_literal(literal.size)
             }
         }
     }

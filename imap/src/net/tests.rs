@@ -214,6 +214,56 @@ async fn the_writer_holds_to_what_it_announced() {
     writer.finish().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_append_is_the_end_of_the_writer() {
+    let (ours, mut theirs) = duplex(1 << 16);
+    theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
+    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
+    let (writer, reader) = session.halves();
+    let (inbox, flags) = (FolderName::inbox(), Flags::default());
+    let abandoned = tokio::time::timeout(Duration::from_secs(1), writer.append(&inbox, &flags, None, 9));
+    assert!(abandoned.await.is_err());
+    // The next command would be taken for the body.
+    theirs.write_all(b"+ go\r\n* 1 EXISTS\r\n").await.unwrap();
+    assert_eq!(reader.next().await.unwrap(), Event::Untagged(Response::Exists(1)));
+    writer.send("NOOP").await.unwrap_err();
+    writer.flush().await.unwrap_err();
+    let mut came = vec![0; 100];
+    let length = theirs.read(&mut came).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&came[..length]), "M1 APPEND \"INBOX\" () {9}\r\n");
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_what_passes() {
+    let (ours, mut theirs) = duplex(1 << 16);
+    let server = tokio::spawn(async move {
+        theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n* 1 FETCH (UID 1 ").await.unwrap();
+        for _ in 0..1_000 {
+            theirs.write_all(b"BODY[] {50000}\r\n").await.unwrap();
+            theirs.write_all(&[b'x'; 50_000]).await.unwrap();
+        }
+        theirs.write_all(b")\r\n").await.unwrap();
+    });
+    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
+    let (_, reader) = session.halves();
+    // The memory in which chunks lie: a handful of places, used over and over.
+    let mut places = std::collections::BTreeSet::new();
+    let mut bytes = 0;
+    loop {
+        match reader.next().await.unwrap() {
+            Event::BodyChunk(chunk) => {
+                places.insert(chunk.as_ptr() as usize >> 16);
+                bytes += chunk.len();
+            }
+            Event::BodyEnd { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(bytes, 50_000_000);
+    assert!(places.len() < 10, "{} places", places.len());
+    server.await.unwrap();
+}
+
 #[tokio::test]
 async fn logins() {
     let (mut session, server) = session(

@@ -60,6 +60,7 @@ pub struct Writer {
     last_tag: u32,
     literals: Literals,
     state: State,
+    failed: Option<Error>,
 }
 
 /// How the server takes literals.
@@ -86,7 +87,16 @@ enum State {
 impl Writer {
     pub(super) fn new(io: WriteHalf<Stream>, link: Arc<Link>, limits: Limits) -> Self {
         let buffer = Vec::with_capacity(BUFFER);
-        Self { io, link, limits, buffer, last_tag: 0, literals: Literals::Ask, state: State::Ready }
+        Self {
+            io,
+            link,
+            limits,
+            buffer,
+            last_tag: 0,
+            literals: Literals::Ask,
+            state: State::Ready,
+            failed: None,
+        }
     }
 
     pub(super) fn learn(&mut self, capabilities: &Capabilities) {
@@ -279,13 +289,18 @@ impl Writer {
         self.queue(format!("{{{size}}}\r\n").as_bytes()).await?;
         self.link.ask(tag);
         self.flush().await?;
-        match timeout(self.limits.idle, self.link.answer()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.link.lost(Error::Timeout {
-                server: Arc::clone(&self.link.server),
-                doing: "waiting for the server to take a literal",
-            })),
-        }
+        let state = self.enter()?;
+        let answer = match timeout(self.limits.idle, self.link.answer()).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                return Err(self.link.lost(Error::Timeout {
+                    server: Arc::clone(&self.link.server),
+                    doing: "waiting for the server to take a literal",
+                }));
+            }
+        };
+        self.state = state;
+        Ok(answer)
     }
 
     async fn queue(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -310,6 +325,9 @@ impl Writer {
 
     /// Before a write; the state is put back when it is over.
     fn enter(&mut self) -> Result<State, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         self.link.check()?;
         match std::mem::replace(&mut self.state, State::Busy) {
             State::Busy => Err(self.misuse("a write after an abandoned one")),
@@ -338,7 +356,7 @@ impl Writer {
     }
 
     fn progress(
-        &self,
+        &mut self,
         result: Result<io::Result<usize>, tokio::time::error::Elapsed>,
     ) -> Result<usize, Error> {
         let server = Arc::clone(&self.link.server);
@@ -352,7 +370,9 @@ impl Writer {
             Err(_) => return Err(self.link.lost(Error::Timeout { server, doing: "sending" })),
         };
         // The reader may still hear why.
-        Err(self.link.explained(Error::Lost { server, source: Arc::new(source) }))
+        let error = self.link.explained(Error::Lost { server, source: Arc::new(source) });
+        self.failed = Some(error.clone());
+        Err(error)
     }
 
     fn misuse(&self, what: &'static str) -> Error {
