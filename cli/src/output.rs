@@ -111,13 +111,32 @@ impl Table {
     }
 }
 
-/// Names and subjects come from strangers: nothing of theirs may steer the terminal.
+/// Names and subjects come from strangers: nothing of theirs may steer the terminal, or turn its lines around.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn width(text: &str) -> usize {
-    text.chars().count()
+    text.chars().map(columns).sum()
+}
+
+/// How many columns a terminal gives a character; near enough for tables (Unicode annex 11).
+fn columns(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1f64f}'
+        | '\u{1f900}'..='\u{1f9ff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
 }
 
 /// `1.2 GB`.
@@ -175,10 +194,12 @@ mod tests {
     fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
         let mut table = Table::new(&["NAME", ">MESSAGES", "STATE"]);
         table.row(["Éva".into(), "7".into(), "Synced".into()]);
+        table.row(["日本語".into(), "1".into(), "Failed".into()]);
         table.row(["terry.adams".into(), "12,345".into(), String::new()]);
         expect![[r#"
             NAME         MESSAGES  STATE
             Éva                 7  Synced
+            日本語              1  Failed
             terry.adams    12,345
         "#]]
         .assert_eq(&table.text());
@@ -186,6 +207,7 @@ mod tests {
 
     #[test]
     fn a_strangers_text_cannot_steer_the_terminal() {
+        assert_eq!(printable("gpj.\u{202e}exe"), "gpj.\u{fffd}exe");
         assert_eq!(printable("a\u{1b}[2Jb\r\nc"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c");
     }
 

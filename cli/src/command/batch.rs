@@ -234,7 +234,7 @@ fn state(one: &BatchStatus) -> String {
 }
 
 fn rate(one: &BatchStatus) -> String {
-    if one.rate.bytes_per_second < 1.0 {
+    if one.rate.bytes_per_second < 1.0 || one.tally.pending == 0 {
         return "-".into();
     }
     format!("{}/s", bytes(one.rate.bytes_per_second as u64))

@@ -14,6 +14,9 @@ use mailferry_sync::{
 /// How many skipped messages or differences of one mailbox a person is shown; `--json` has them all.
 const SHOWN: usize = 20;
 
+/// Of how many mailboxes a person is shown folders and skipped messages.
+const DETAILED: usize = 20;
+
 /// Shows a plan; mailboxes that could not be planned decide the exit code.
 pub fn plan(plan: &BatchPlan, format: Format) -> Result<(), Failure> {
     match format {
@@ -68,9 +71,15 @@ fn plan_text(plan: &BatchPlan) -> String {
         ]);
     }
     let mut text = table.text();
-    for one in &plan.mailboxes {
+    for one in plan.mailboxes.iter().take(DETAILED) {
         text.push_str(&folders_text(one));
         text.push_str(&skipped_text(one));
+    }
+    if plan.mailboxes.len() > DETAILED {
+        let more = number((plan.mailboxes.len() - DETAILED) as u64);
+        text.push_str(&format!(
+            "\n--json has the folders and skipped messages of the other {more} mailboxes too\n"
+        ));
     }
     text.push_str(&problems_text(&plan.problems));
     text

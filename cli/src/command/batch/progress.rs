@@ -152,7 +152,7 @@ fn figures(status: &BatchStatus) -> String {
         bytes(tally.bytes_done),
         bytes(tally.bytes_total),
     );
-    if status.rate.bytes_per_second >= 1.0 {
+    if status.rate.bytes_per_second >= 1.0 && tally.pending > 0 {
         text.push_str(&format!(", {}/s", bytes(status.rate.bytes_per_second as u64)));
     }
     if let Some(left) = status.rate.seconds_left {
@@ -189,6 +189,7 @@ mod tests {
                 messages_total: 5_000,
                 bytes_done: 1_000_000,
                 bytes_total: 9_000_000,
+                pending: 3_766,
                 skipped: 3,
                 ..Tally::default()
             },
