@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailferry_imap::{MailboxId, MessageKey};
 use mailferry_ledger::Ledger;
 use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::ProxyLimits;
@@ -19,10 +22,16 @@ use crate::book::{Book, Page, count};
 use crate::tap::{Blindness, BodyNumber, Observed, Tap, Way};
 
 /// Chunks that may wait, however small.
-const MAX_CHUNKS: usize = 512;
+const MAX_CHUNKS: usize = 8192;
 
 /// How much is collected before a file is written: in a thread of its own, since a disk may hang.
 const FILE_BATCH: usize = 512 * 1024;
+
+/// What a FETCH brought is told when it is done, so that the mirror does not fetch the rest of it meanwhile; but
+/// not more than this many bodies late, this many bytes, and this long.
+const MAX_HELD: usize = 256;
+const MAX_HELD_BYTES: u64 = 8 << 20;
+const MAX_HELD_TIME: Duration = Duration::from_secs(1);
 
 /// The relay's end. Dropped, the tap's task ends when it has seen everything.
 #[derive(Debug)]
@@ -109,7 +118,7 @@ impl Mirror {
         let mirror = self.clone();
         (sender, async move {
             if let Some(mailbox) = mirror.mailbox(login, &page).await {
-                Listening { mailbox, mirror, page, bodies: BTreeMap::new() }.run(queue).await;
+                Listening::new(mailbox, mirror, page).run(queue).await;
             }
         })
     }
@@ -123,7 +132,7 @@ impl Mirror {
         limits: &ProxyLimits,
     ) -> (TapSender, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = self.queue(limits);
-        let listening = Listening { mailbox, mirror: self.clone(), page, bodies: BTreeMap::new() };
+        let listening = Listening::new(mailbox, self.clone(), page);
         (sender, listening.run(queue))
     }
 
@@ -138,7 +147,7 @@ impl Mirror {
     async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
         let ledger = self.ledger.clone();
         let name = login.clone();
-        let found = tokio::task::spawn_blocking(move || ledger.mailbox_by_login(&name)).await;
+        let found = spawn_blocking(move || ledger.mailbox_by_login(&name)).await;
         let mailbox = match found {
             Ok(Ok(mailbox)) => mailbox,
             Ok(Err(error)) => {
@@ -173,18 +182,40 @@ struct Listening {
     mirror: Mirror,
     page: Arc<Page>,
     bodies: BTreeMap<BodyNumber, Writing>,
+    held: Held,
+}
+
+/// What was seen and not yet offered.
+#[derive(Default)]
+struct Held {
+    seen: Vec<Seen>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+/// Whether the ledger and the spool were asked about a body's message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    /// Its message was not known yet.
+    No,
 }
 
 struct Writing {
     writer: BodyWriter,
+    asked: Asked,
     batch: Vec<Bytes>,
     batched: usize,
 }
 
 impl Listening {
+    fn new(mailbox: MailboxId, mirror: Mirror, page: Arc<Page>) -> Self {
+        Self { mailbox, mirror, page, bodies: BTreeMap::new(), held: Held::default() }
+    }
+
     async fn run(mut self, mut queue: Queue) {
         let mut tap = Box::new(Tap::new(self.mailbox));
-        while let Some(heard) = queue.receiver.recv().await {
+        while let Some(heard) = self.next(&mut queue).await {
             let bytes = match heard {
                 Heard::Client(bytes) => {
                     let length = bytes.len();
@@ -202,6 +233,9 @@ impl Listening {
             if blind {
                 return; // Which closes the queue: nothing more is offered.
             }
+            if !tap.is_fetching() || self.held.is_much() {
+                self.offer_held();
+            }
         }
         if queue.load.overrun.load(Ordering::Relaxed) {
             tap.go_blind(Blindness::Slow);
@@ -209,27 +243,52 @@ impl Listening {
             tap.on_end();
         }
         self.carry(tap.take()).await;
+        self.offer_held();
+    }
+
+    async fn next(&mut self, queue: &mut Queue) -> Option<Heard> {
+        if let Some(since) = self.held.since {
+            match timeout_at(since + MAX_HELD_TIME, queue.receiver.recv()).await {
+                Ok(heard) => return heard,
+                Err(_) => self.offer_held(),
+            }
+        }
+        queue.receiver.recv().await
+    }
+
+    fn hold(&mut self, seen: Seen) {
+        if let Seen::Body { body, .. } = &seen {
+            self.held.bytes += body.size();
+        }
+        self.held.seen.push(seen);
+        self.held.since.get_or_insert_with(Instant::now);
+    }
+
+    fn offer_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        if !held.seen.is_empty() {
+            self.mirror.spool.offer_all(held.seen);
+        }
     }
 
     /// True when the tap went blind.
     async fn carry(&mut self, observed: Vec<Observed>) -> bool {
         for observed in observed {
             match observed {
-                Observed::Begin { body, size, key } => self.begin(body, size, key),
+                Observed::Begin { body, size, key } => self.begin(body, size, key).await,
                 Observed::Chunk(body, bytes) => self.chunk(body, bytes).await,
                 Observed::End(body, key, way) => self.end(body, key, way).await,
                 Observed::Discard(body) => drop(self.bodies.remove(&body)),
                 Observed::FolderChanged(folder) => {
-                    self.mirror.spool.offer(Seen::FolderChanged { mailbox: self.mailbox, folder });
+                    self.hold(Seen::FolderChanged { mailbox: self.mailbox, folder });
                 }
-                Observed::FoldersChanged => {
-                    self.mirror.spool.offer(Seen::FoldersChanged { mailbox: self.mailbox });
-                }
+                Observed::FoldersChanged => self.hold(Seen::FoldersChanged { mailbox: self.mailbox }),
                 Observed::Blind(why) => {
                     debug!(conn = self.page.id, %why, "Tap went blind.");
                     self.page.set_blind(why);
                     count(&self.mirror.book.counters.blind);
-                    self.mirror.spool.offer(Seen::Everything { mailbox: self.mailbox });
+                    self.hold(Seen::Everything { mailbox: self.mailbox });
+                    self.offer_held();
                     self.bodies.clear();
                     return true;
                 }
@@ -238,18 +297,17 @@ impl Listening {
         false
     }
 
-    fn begin(&mut self, body: BodyNumber, size: u64, key: Option<MessageKey>) {
-        if key.is_some_and(|key| self.is_known(&key)) {
-            return;
+    /// Room for a body, unless the mirror has it. The ledger and the disk are asked where blocking is allowed.
+    async fn begin(&mut self, body: BodyNumber, size: u64, key: Option<MessageKey>) {
+        let asked = if key.is_some() { Asked::Yes } else { Asked::No };
+        let mirror = self.mirror.clone();
+        let room = spawn_blocking(move || match key {
+            Some(key) if mirror.has(&key) => None,
+            Some(_) | None => mirror.spool.body(size).ok(),
+        });
+        if let Ok(Some(writer)) = room.await {
+            self.bodies.insert(body, Writing { writer, asked, batch: Vec::new(), batched: 0 });
         }
-        if let Ok(writer) = self.mirror.spool.body(size) {
-            self.bodies.insert(body, Writing { writer, batch: Vec::new(), batched: 0 });
-        }
-    }
-
-    fn is_known(&self, key: &MessageKey) -> bool {
-        self.mirror.spool.holds(key)
-            || self.mirror.ledger.is_settled(key.mailbox, &key.folder, key.validity, key.uid)
     }
 
     async fn chunk(&mut self, body: BodyNumber, bytes: Bytes) {
@@ -264,35 +322,59 @@ impl Listening {
         writing.batch.push(bytes);
         if writing.batched >= FILE_BATCH
             && let Some(writing) = self.bodies.remove(&body)
-            && let Ok(writer) = writing.written().await
         {
-            self.bodies.insert(body, Writing { writer, batch: Vec::new(), batched: 0 });
+            let asked = writing.asked;
+            if let Ok(writer) = writing.written().await {
+                self.bodies.insert(body, Writing { writer, asked, batch: Vec::new(), batched: 0 });
+            }
         }
     }
 
     async fn end(&mut self, body: BodyNumber, key: MessageKey, way: Way) {
         let writing = self.bodies.remove(&body);
-        let origin = match way {
-            Way::Fetched => Origin::Fetched,
-            Way::Appended => Origin::Appended,
-        };
+        let asked = writing.as_ref().map(|writing| writing.asked);
         let finished = match writing {
             Some(writing) => writing.written().await.ok().and_then(BodyWriter::finish),
             None => None,
         };
+        let news = match asked {
+            Some(Asked::No) => !self.is_had(&key).await,
+            Some(Asked::Yes) | None => true,
+        };
+        let origin = match way {
+            Way::Fetched => Origin::Fetched,
+            Way::Appended => Origin::Appended,
+        };
         match finished {
-            Some(body) if !self.is_known(&key) => {
+            Some(body) if news => {
                 debug!(conn = self.page.id, %key, bytes = body.size(), "Body overheard.");
                 count(&self.page.mirrored);
                 count(&self.mirror.book.counters.mirrored);
-                self.mirror.spool.offer(Seen::Body { key, body, origin });
+                self.hold(Seen::Body { key, body, origin });
             }
             None if way == Way::Appended => {
-                let folder = key.folder;
-                self.mirror.spool.offer(Seen::FolderChanged { mailbox: self.mailbox, folder });
+                self.hold(Seen::FolderChanged { mailbox: self.mailbox, folder: key.folder });
             }
             Some(_) | None => {}
         }
+    }
+
+    async fn is_had(&self, key: &MessageKey) -> bool {
+        let (mirror, key) = (self.mirror.clone(), key.clone());
+        spawn_blocking(move || mirror.has(&key)).await.unwrap_or(false)
+    }
+}
+
+impl Held {
+    fn is_much(&self) -> bool {
+        self.seen.len() >= MAX_HELD || self.bytes >= MAX_HELD_BYTES
+    }
+}
+
+impl Mirror {
+    /// Whether the message needs no body any more.
+    fn has(&self, key: &MessageKey) -> bool {
+        self.spool.holds(key) || self.ledger.is_settled(key.mailbox, &key.folder, key.validity, key.uid)
     }
 }
 
@@ -307,6 +389,6 @@ impl Writing {
             batch.iter().try_for_each(|bytes| writer.write(bytes))?;
             Ok(writer)
         };
-        tokio::task::spawn_blocking(write).await.unwrap_or(Err(Full))
+        spawn_blocking(write).await.unwrap_or(Err(Full))
     }
 }

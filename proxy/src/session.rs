@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let ended = tokio::select! {
-        ended = entered(&shared, &page, tcp, security) => ended,
+        ended = Box::pin(entered(&shared, &page, tcp, security)) => ended,
         () = page.kick.cancelled() => Ok(Outcome::Ended("kicked")),
         () = shutdown.cancelled() => Ok(Outcome::Ended("shutdown")),
     };
@@ -47,10 +47,19 @@ pub(crate) async fn serve(
     let blind = info.blind.map(tracing::field::display);
     match ended {
         Ok(how) => info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how, "Session ended."),
+        Err(error) if is_gone(&error) => {
+            info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how = "gone", "Session ended.");
+        }
         Err(error) => {
             info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how = "broke", %error, "Session ended.");
         }
     }
+}
+
+/// Whether a peer just went away, as many clients do.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// TLS, the source, the login.
@@ -83,7 +92,7 @@ async fn entered(shared: &Shared, page: &Page, tcp: TcpStream, security: Securit
         }
     };
     let leg = if security == Security::Tls { Leg::BeforeStartTls } else { Leg::Open };
-    Box::pin(enter(shared, page, client, source, (leg, acceptor))).await
+    enter(shared, page, client, source, (leg, acceptor)).await
 }
 
 /// The relay, with a tap beside it where the name is known.

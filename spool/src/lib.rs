@@ -175,33 +175,49 @@ impl Spool {
 
     /// Takes an observation. Never blocks. A body whose key is already here is forgotten: a message never changes.
     pub fn offer(&self, seen: Seen) {
-        self.inner.offered.fetch_add(1, Ordering::Relaxed);
-        let mut kept = self.kept();
+        self.offer_all([seen]);
+    }
+
+    /// Takes several at once: a worker that drains meanwhile finds all of them or none.
+    pub fn offer_all(&self, seen: impl IntoIterator<Item = Seen>) {
         let mut dropped = Vec::new();
-        let mailbox = seen.mailbox();
+        let mut changed = Vec::new();
+        let mut kept = self.kept();
+        for seen in seen {
+            let mailbox = seen.mailbox();
+            self.take_in(&mut kept, seen, &mut dropped);
+            let notify = &kept.hints.entry(mailbox).or_default().notify;
+            if !changed.last().is_some_and(|last| Arc::ptr_eq(last, notify)) {
+                changed.push(notify.clone());
+            }
+        }
+        drop(kept);
+        drop(dropped); // Closing files may take a moment: not under the lock.
+        changed.iter().for_each(|notify| notify.notify_waiters());
+    }
+
+    fn take_in(&self, kept: &mut Kept, seen: Seen, dropped: &mut Vec<Entry>) {
+        self.inner.offered.fetch_add(1, Ordering::Relaxed);
+        let hints = kept.hints.entry(seen.mailbox()).or_default();
         match seen {
             Seen::Body { key, body, origin } => {
                 self.inner.offered_bodies.fetch_add(1, Ordering::Relaxed);
                 if kept.bodies.contains_key(&key) {
                     return;
                 }
+                hints.add_body(key.clone());
                 while kept.bodies.len() >= MAX_BODIES {
-                    dropped.extend(self.drop_oldest(&mut kept));
+                    dropped.extend(self.drop_oldest(kept));
                 }
                 let arrival = kept.arrivals;
                 kept.arrivals += 1;
                 kept.order.insert(arrival, key.clone());
-                kept.bodies.insert(key.clone(), Entry { body, origin, arrival });
-                kept.hints.entry(mailbox).or_default().add_body(key);
+                kept.bodies.insert(key, Entry { body, origin, arrival });
             }
-            Seen::FolderChanged { folder, .. } => kept.hints.entry(mailbox).or_default().add_folder(folder),
-            Seen::FoldersChanged { .. } => kept.hints.entry(mailbox).or_default().folders_changed = true,
-            Seen::Everything { .. } => kept.hints.entry(mailbox).or_default().set_everything(),
+            Seen::FolderChanged { folder, .. } => hints.add_folder(folder),
+            Seen::FoldersChanged { .. } => hints.folders_changed = true,
+            Seen::Everything { .. } => hints.set_everything(),
         }
-        let notify = kept.hints.entry(mailbox).or_default().notify.clone();
-        drop(kept);
-        drop(dropped); // Closing files may take a moment: not under the lock.
-        notify.notify_waiters();
     }
 
     /// Whether a body is here.

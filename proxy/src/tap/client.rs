@@ -179,8 +179,9 @@ impl Tap {
                 self.leave_folder();
             }
             (Kind::Append(folder, bodies), Status::Ok) => self.on_appended(folder, bodies, answer),
-            (Kind::Append(_, bodies), Status::No | Status::Bad) => {
+            (Kind::Append(folder, bodies), Status::No | Status::Bad) => {
                 bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+                self.tell_grown(&folder);
             }
             (Kind::Compress, Status::Ok) => self.go_blind(Blindness::Compressed),
             (Kind::Identity, Status::Ok) => self.go_blind(Blindness::OtherUser),
@@ -237,6 +238,26 @@ impl Tap {
             let key = MessageKey { mailbox: self.mailbox, folder: folder.clone(), validity, uid };
             self.see(Observed::End(body, key, Way::Appended));
         }
+        self.tell_grown(&folder);
+    }
+
+    /// Whether the open folder grows by what the client itself appends: its news waits, so that the body comes first.
+    pub(super) fn is_appending_here(&self) -> bool {
+        let here = self.selected.as_ref().map(|selected| &selected.folder);
+        let appends =
+            |pending: &Pending| matches!(&pending.kind, Kind::Append(folder, _) if Some(folder) == here);
+        self.pending.iter().any(appends)
+    }
+
+    /// Tells the news that waited for an APPEND.
+    fn tell_grown(&mut self, folder: &FolderName) {
+        if self
+            .selected
+            .as_mut()
+            .is_some_and(|selected| selected.folder == *folder && std::mem::take(&mut selected.grew))
+        {
+            self.selected_changed();
+        }
     }
 
     fn on_selected(&mut self, folder: FolderName, status: Status) {
@@ -265,6 +286,11 @@ impl Tap {
             }
             Some(_) | None => None,
         }
+    }
+
+    /// Whether messages may be on their way to the client.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(_)))
     }
 
     /// Whether flags in a FETCH response are no news.

@@ -16,6 +16,8 @@ pub(crate) struct Selected {
     pub(crate) folder: FolderName,
     /// `None` where the source did not say: then no message can be named.
     pub(crate) validity: Option<UidValidity>,
+    /// It grew while an APPEND to it was under way, which was not told yet.
+    pub(crate) grew: bool,
     exists: u32,
     /// By sequence number less one; shorter than the folder where nothing is known further on.
     uids: Vec<Option<Uid>>,
@@ -31,7 +33,7 @@ pub(crate) enum News {
 
 impl Selected {
     pub(crate) fn new(folder: FolderName) -> Self {
-        Self { folder, validity: None, exists: 0, uids: Vec::new(), sizes: BTreeMap::new() }
+        Self { folder, validity: None, grew: false, exists: 0, uids: Vec::new(), sizes: BTreeMap::new() }
     }
 
     /// `* n EXISTS`.

@@ -121,10 +121,14 @@ impl Tap {
     fn on_exists(&mut self, exists: u32) {
         if let Some(opening) = self.opening() {
             opening.on_exists(exists);
-        } else if let Some(selected) = &mut self.selected
-            && selected.on_exists(exists) == News::Yes
-        {
-            self.selected_changed();
+            return;
+        }
+        let appending = self.is_appending_here();
+        let Some(selected) = &mut self.selected else { return };
+        match (selected.on_exists(exists), appending) {
+            (News::Yes, true) => selected.grew = true,
+            (News::Yes, false) => self.selected_changed(),
+            (News::No, _) => {}
         }
     }
 

@@ -361,6 +361,33 @@ fn appended_bodies_are_told_by_their_uid() {
 }
 
 #[test]
+fn an_appended_body_is_told_before_the_folder_that_it_made_grow() {
+    selected(
+        "
+        C: a1 APPEND INBOX {1+}
+        C: a
+        S: * 4 EXISTS
+        S: a1 OK [APPENDUID 9 10] done
+        C: a2 APPEND INBOX {1+}
+        C: b
+        S: * 5 EXISTS
+        S: a2 NO that was somebody else's
+        C: a3 APPEND Work {1+}
+        C: c
+        S: * 6 EXISTS
+        S: a3 OK [APPENDUID 8 1] done
+    ",
+        expect![[r#"
+            Appended INBOX;9/10 "a"
+            changed INBOX
+            discarded
+            changed INBOX
+            Appended Work;8/1 "c"
+        "#]],
+    );
+}
+
+#[test]
 fn a_refused_literal_is_followed_by_a_command() {
     check(
         "
