@@ -110,7 +110,19 @@ impl Tap {
                 self.selected_changed();
             }
             response::Response::Fetch(fetched) => self.on_fetched(&fetched, response.body),
-            _ => {
+            response::Response::Vanished { earlier: Earlier::Yes, .. }
+            | response::Response::Bye(_)
+            | response::Response::PreAuth(_)
+            | response::Response::Capability(_)
+            | response::Response::Flags(_)
+            | response::Response::Recent(_)
+            | response::Response::List(_)
+            | response::Response::FolderStatus(_)
+            | response::Response::Search(_)
+            | response::Response::ESearch(_)
+            | response::Response::Namespace(_)
+            | response::Response::Enabled(_)
+            | response::Response::Other(_) => {
                 if let Some(overheard) = response.body {
                     self.give_up(&overheard);
                 }
