@@ -311,6 +311,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_the_worst_order_do_not_cost_their_square() {
+        let falling = UidSet::from_numbers((1..=300_000).rev().map(|n| n * 2));
+        assert_eq!((falling.len(), falling.ranges().len()), (300_000, 300_000));
+        assert_eq!(UidSet::from_numbers([0, 3, 0, 2]).to_string(), "2:3");
+    }
+
+    #[test]
     fn long_sets_are_cut_below_the_limit() {
         let odd: UidSet = (0..5_000).filter_map(|n| Uid::new(n * 2 + 1)).collect();
         let chunks: Vec<String> = odd.chunks(3_000).collect();

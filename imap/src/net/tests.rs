@@ -265,6 +265,54 @@ async fn memory_does_not_grow_with_what_passes() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_one_response_is_bounded() {
+    let (io, _server) = play(
+        "S: * OK [CAPABILITY IMAP4rev1] hello
+        S: * 1 FETCH (UID 7 BODY[1] {6}
+        S: abcdef BODY[2] {5}
+        S: ghijk BODY[3] {4}
+        S: lmno)",
+        3,
+    );
+    let mut session = wrap(io, "test:143", Limits { max_inline: 10, ..limits() }).await.unwrap();
+    let (_, reader) = session.halves();
+    let Event::BodyStart { size: 5, uid: Some(_), .. } = reader.next().await.unwrap() else { panic!() };
+    let mut streamed = Vec::new();
+    let fetched = loop {
+        match reader.next().await.unwrap() {
+            Event::BodyChunk(chunk) => streamed.extend_from_slice(&chunk),
+            Event::BodyEnd { fetched } => break fetched,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(streamed, b"ghijk");
+    let kept: Vec<_> = fetched.sections.iter().map(|(item, text)| (item.as_str(), text.as_ref())).collect();
+    assert_eq!(kept, [("BODY[1]", b"abcdef".as_slice()), ("BODY[3]", b"lmno")]);
+}
+
+#[tokio::test]
+async fn copies_and_moves_tell_their_pairs() {
+    let (mut session, server) = session(
+        "S: * OK [CAPABILITY IMAP4rev1] hello
+        C: M1 UID MOVE 3:4 \"a\"
+        S: [COPYUID 14 3:4 415,414]
+        S: * 2 EXPUNGE
+        S: M1 OK moved
+        C: M2 UID COPY 3:4 \"a\"
+        S: M2 OK [COPYUID 14 1:4294967295 1:4294967295] copied",
+        9,
+    )
+    .await;
+    let (set, folder) = (UidSet::parse(b"3:4").unwrap(), FolderName::from_wire(&b"a"[..]));
+    let moved = session.uid_move(&set, &folder).await.unwrap();
+    let moved: Vec<_> = moved.iter().map(|(from, to)| (from.value(), to.value())).collect();
+    assert_eq!(moved, [(3, 415), (4, 414)]);
+    // More pairs than were asked for are not even looked at.
+    assert_eq!(session.uid_copy(&set, &folder).await.unwrap(), []);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn logins() {
     let (mut session, server) = session(
         "S: * OK hello
