@@ -25,7 +25,7 @@ use crate::key;
 use crate::ledger::Rebuilt;
 use crate::lock::Lock;
 use crate::message::{Counts, Intent, Message, SkippedFacts};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox};
+use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
 use crate::store::{Store, StoreError, Writes};
 
 /// What opening gives.
@@ -129,55 +129,63 @@ fn commit_directly(store: &Store, mut numbers: Numbers, mut writes: Writes) -> R
 }
 
 /// Looks at every record: known kind, known version, whole; and counts the messages anew.
+///
+/// Nothing that reading would call damage may pass here: the ledger would fail at every start.
 struct Verify<'a> {
     store: &'a Store,
     folder: Option<(MailboxId, FolderId)>,
     counts: Counts,
     total: Counts,
     corrections: Writes,
+    /// The kind of a long record and its parts so far.
+    long: Option<(u8, Vec<u8>)>,
 }
 
 impl<'a> Verify<'a> {
     fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            folder: None,
-            counts: Counts::default(),
-            total: Counts::default(),
-            corrections: Writes::new(),
-        }
+        let (counts, total) = Default::default();
+        Self { store, folder: None, counts, total, corrections: Writes::new(), long: None }
     }
 
     fn run(mut self) -> Result<Writes, Trouble> {
         self.store.walk(|key, value| self.look(key, value))?;
         self.enter(None)?;
+        self.end_long()?;
         Ok(self.corrections)
     }
 
     fn look(&mut self, key: &[u8], value: &[u8]) -> Result<(), Trouble> {
         match key.first().copied().unwrap_or_default() {
-            key::MESSAGE => {
-                let at =
-                    key::parse_at(key).ok_or_else(|| Trouble::Damaged("a message without a place".into()))?;
-                self.count(at, &codec::decode(value)?)?;
-            }
+            key::MESSAGE => self.count(place(key)?, &codec::decode(value)?)?,
+            key::INTENT => place(key).and_then(|_| sound::<Intent>(value))?,
+            key::SKIPPED => place(key).and_then(|_| sound::<SkippedFacts>(value))?,
             key::COUNTS => self.check_counted(key, &codec::decode(value)?)?,
             key::ADDRESS => sound::<OwnerOf>(value)?,
             key::BATCH => sound::<Batch>(value)?,
             key::ENDPOINT => sound::<Endpoint>(value)?,
             key::FOLDER => sound::<Folder>(value)?,
-            key::INTENT => sound::<Intent>(value)?,
             key::NAME => sound::<Named>(value)?,
-            key::SKIPPED => sound::<SkippedFacts>(value)?,
             key::MAILBOX => sound::<Mailbox>(value)?,
-            // Long ones: the first part has the version.
-            key::OBSERVATION | key::REPORT | key::FACT | key::NOTE => {
+            kind @ (key::OBSERVATION | key::REPORT | key::FACT | key::NOTE) => {
                 if key::last_number(key) == Some(0) {
-                    codec::parts_of::<NamedText>(value)?;
+                    self.end_long()?;
                 }
+                self.long.get_or_insert_with(|| (kind, Vec::new())).1.extend_from_slice(value);
             }
-            key::BATCH_MAILBOX | key::LOGIN | key::META => {}
+            key::META if key == key::numbers() => sound::<Numbers>(value)?,
+            key::META if key == key::rebuilt() => sound::<Rebuilt>(value)?,
+            key::BATCH_MAILBOX | key::LOGIN => {}
             kind => return Err(Trouble::Newer(format!("records of kind {kind:#04x}"))),
+        }
+        Ok(())
+    }
+
+    fn end_long(&mut self) -> Result<(), Trouble> {
+        match self.long.take() {
+            None => {}
+            Some((key::OBSERVATION, whole)) => _ = codec::decode_long::<Observation>(whole)?,
+            Some((key::NOTE, whole)) => _ = codec::decode_long::<Note>(whole)?,
+            Some((_, whole)) => _ = codec::decode_long::<NamedText>(whole)?,
         }
         Ok(())
     }
@@ -225,6 +233,10 @@ impl<'a> Verify<'a> {
         }
         Ok(())
     }
+}
+
+fn place(key: &[u8]) -> Result<MessageAt, Trouble> {
+    key::parse_at(key).ok_or_else(|| Trouble::Damaged("a message's key has another form".into()))
 }
 
 fn sound<T: Stored>(value: &[u8]) -> Result<(), Trouble> {

@@ -146,11 +146,30 @@ async fn what_a_newer_version_wrote_is_left_as_it_is() {
     }
 }
 
+/// Whatever reading would call damage is found at the start: the ledger must not fail at every one.
 #[tokio::test]
 async fn a_record_that_does_not_decode_is_damage() {
-    let dir = tempfile::tempdir().unwrap();
-    with_planted(dir.path(), crate::key::mailbox(MailboxId(3)), vec![1, 1]).await;
-    assert!(Ledger::open(dir.path()).unwrap().set_aside.is_some());
+    let long = crate::key::of_domain("contoso.edu");
+    let mut short_key = crate::key::of_folder(crate::key::INTENT, TERRY, INBOX);
+    short_key.push(1);
+    let half =
+        crate::codec::encode_long(&crate::codec::NamedText { name: "n".into(), text: "x".repeat(5000) });
+    for (key, value) in [
+        (crate::key::mailbox(MailboxId(3)), vec![1, 1]),
+        (crate::key::name(TERRY, &FolderName::inbox()), vec![]),
+        (crate::key::part(&long, 0), vec![1, 0, 0, 0, 1, 9]),
+        (crate::key::part(&long, 3), vec![1]),
+        (
+            crate::key::part(&crate::key::text(crate::change::Text::Fact, "n"), 0),
+            half.unwrap().swap_remove(0),
+        ),
+        (short_key, crate::codec::encode(&intent()).unwrap()),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        with_planted(dir.path(), key.clone(), value).await;
+        assert!(Ledger::open(dir.path()).unwrap().set_aside.is_some(), "{key:?}");
+        open(dir.path());
+    }
 }
 
 #[tokio::test]
