@@ -177,3 +177,38 @@ async fn a_relay_counts_cuts_and_comes_back() {
     relay.come_back().await.unwrap();
     assert_eq!(client.fetch("INBOX", "1:*", "(UID BODY.PEEK[])").await.unwrap().len(), 4);
 }
+
+const KEEP: &str = r#"
+import imaplib, json, ssl, sys
+job = json.load(sys.stdin)
+imap = imaplib.IMAP4_SSL("localhost", job["port"], ssl_context=ssl.create_default_context(cafile=job["ca"]))
+imap.authenticate("XOAUTH2", lambda _: f"user={job['user']}\x01auth=Bearer {job['token']}\x01\x01".encode())
+def append(text):
+    # imaplib's own append rewrites line ends.
+    tag = imap._new_tag()
+    imap.send(tag + b" APPEND INBOX {%d+}\r\n" % len(text) + text + b"\r\n")
+    while not imap.readline().startswith(tag):
+        pass
+changed = []
+# Dovecot itself drops a CR that stands before CRLF or at the very end; the generator makes no such message.
+for body in [b"a\rb\r\n", b"\xff\x01\x7f\r\n", b"", b".\r\n", b"no end"]:
+    text = b"Subject: x\r\n\r\n" + body
+    append(text)
+    imap.select()
+    number = imap.search(None, "ALL")[1][0].split()[-1]
+    back = imap.fetch(number, "(BODY.PEEK[])")[1][0][1]
+    if back != text:
+        changed.append([repr(text), repr(back)])
+json.dump({"changed": changed}, sys.stdout)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_target_gives_back_the_bytes_that_it_was_given() {
+    let servers = servers().await;
+    for port in [servers.target.address().port(), servers.target.direct().port()] {
+        let job = json!({"port": port, "ca": servers.authority.ca_file, "user": "terrya@contoso.edu",
+            "token": servers.tokens.token().unwrap()});
+        let said = python::run(KEEP, &job).await.unwrap();
+        assert_eq!(said["changed"], json!([]), "{said:#}");
+    }
+}
