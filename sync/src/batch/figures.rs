@@ -129,7 +129,9 @@ impl Desk {
     /// What is recorded, and where a pass has just listed more than it has recorded, that.
     fn tally(&self, mailbox: &Mailbox, glance: &Glance) -> Result<Tally, BatchError> {
         let mut tally = tally(&self.ledger.mailbox_counts(mailbox.id)?);
-        if let Some(live) = &glance.live {
+        // Between passes the ledger knows better: what was matched is done though nobody copied it.
+        let at_work = matches!(mailbox.state, MailboxState::Syncing | MailboxState::IncrementalSyncing);
+        if let Some(live) = glance.live.as_ref().filter(|_| at_work) {
             let messages = live.messages_total.saturating_sub(live.messages_done);
             let bytes = live.bytes_total.saturating_sub(live.bytes_done);
             tally.pending = tally.pending.max(messages);
