@@ -23,6 +23,9 @@ use crate::tokens::{CLIENT_ID, CLIENT_SECRET, Endpoint, TENANT};
 /// The endpoint that every stand adds.
 pub const ENDPOINT: &str = "IMAPEndpoint";
 
+/// Password of every mailbox at the bare target, for tools that know no tokens.
+pub const TARGET_PASSWORD: &str = "bench password";
+
 /// How the application proves itself to the token endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Proof {
@@ -33,13 +36,13 @@ pub enum Proof {
     Certificate,
 }
 
-/// Where the product's target connection goes.
+/// What the product connects to on both sides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Front {
-    /// The relay dressed as Exchange.
+    /// The relays: the old server's, which counts, and the one dressed as Exchange.
     #[default]
-    Exchange,
-    /// The bare Dovecot: for benches, where the relay would be measured too.
+    Relays,
+    /// The bare servers: for benches, where the relays would be measured too.
     Bare,
 }
 
@@ -54,7 +57,7 @@ pub struct Options {
     pub dns: String,
     /// How tokens are asked for.
     pub proof: Proof,
-    /// What stands in front of the target.
+    /// What stands in front of the servers.
     pub front: Front,
 }
 
@@ -203,7 +206,7 @@ impl Stand {
             }
         };
         let target = match self.options.front {
-            Front::Exchange => self.target.address(),
+            Front::Relays => self.target.address(),
             Front::Bare => self.target.direct(),
         };
         let dns = if self.options.dns.is_empty() {
@@ -341,7 +344,11 @@ level = "{level}"
 
     /// `endpoint add` for the source as this stand has it.
     pub async fn add_endpoint(&self) -> anyhow::Result<()> {
-        let port = self.source_relay.address().port().to_string();
+        let port = match self.options.front {
+            Front::Relays => self.source_relay.address().port(),
+            Front::Bare => self.source.imaps().port(),
+        };
+        let port = port.to_string();
         let ca = self.authority.ca_file.to_string_lossy().into_owned();
         let arguments = [
             "endpoint",
@@ -382,7 +389,7 @@ level = "{level}"
     pub fn add_person(&self, login: &str) -> anyhow::Result<Person> {
         let person = Person::new(login);
         self.source.add_user(&person.login, &person.password)?;
-        self.target.add_user(&person.address, "bench password")?;
+        self.target.add_user(&person.address, TARGET_PASSWORD)?;
         Ok(person)
     }
 
