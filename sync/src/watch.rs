@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mailferry_dnscheck::clock::{self, Rules};
-use mailferry_dnscheck::{Checker, Clock, Observation, Outcome, Verdict};
+use mailferry_dnscheck::{Checker, Clock, HostClass, Observation, Outcome, Policy, Verdict};
 use mailferry_ledger::{CommitError, Ledger, Note, ReadError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -196,8 +196,11 @@ impl Watch {
         });
         change.put_fact(&cutover_name(domain), serde_json::to_string(&after)?);
         if observation.verdict == Verdict::Source && old_mx(&self.ledger, domain)?.is_none() {
-            let old = OldMx { at: observation.at, hosts: hosts(observation) };
-            change.put_fact(&old_mx_name(domain), serde_json::to_string(&old)?);
+            let hosts = source_hosts(observation);
+            if !hosts.is_empty() {
+                let old = OldMx { at: observation.at, hosts };
+                change.put_fact(&old_mx_name(domain), serde_json::to_string(&old)?);
+            }
         }
         for what in happened(before.as_ref(), &after) {
             info!("{what}.");
@@ -266,11 +269,16 @@ impl Cutover {
     }
 }
 
-fn hosts(observation: &Observation) -> Vec<String> {
+/// The MX hosts that nobody could take for Office 365's. One that has its form can be seen in a [`Verdict::Source`]
+/// when another host is pinned; were it remembered as old, it would not count once the pin is put right. A source
+/// that is Office 365 itself is for the operator to name ([`DnsSettings::old`]).
+fn source_hosts(observation: &Observation) -> Vec<String> {
+    let by_form = Policy::default();
     let mut hosts = BTreeSet::new();
     for answer in &observation.answers {
         if let Outcome::Records(records) = &answer.outcome {
-            hosts.extend(records.iter().map(|record| record.host.to_string()));
+            let old = records.iter().filter(|record| by_form.classify(&record.host) != HostClass::Office365);
+            hosts.extend(old.map(|record| record.host.to_string()));
         }
     }
     hosts.into_iter().collect()
@@ -380,6 +388,36 @@ mod tests {
         );
         assert_eq!(happened(Some(&moved), &confirmed), ["the cutover of contoso.edu is confirmed"]);
         assert_eq!(happened(Some(&confirmed), &source).len(), 2);
+    }
+
+    /// What two servers say where the pin names a host that neither has.
+    fn observation(hosts: &[&str]) -> Observation {
+        let records: Vec<_> =
+            hosts.iter().map(|host| serde_json::json!({"preference": 0, "host": host, "ttl": 60})).collect();
+        let answer = serde_json::json!({
+            "role": "authoritative", "server": "ns1.contoso.edu", "address": null, "name": "contoso.edu",
+            "transport": "udp", "authoritative": true, "outcome": {"records": records}, "ttl": 60,
+        });
+        let observation = serde_json::json!({
+            "domain": "contoso.edu", "at": at(0), "answers": [answer, answer], "verdict": "source",
+            "reasons": [],
+        });
+        serde_json::from_value(observation).unwrap()
+    }
+
+    #[tokio::test]
+    async fn wrong_pin_does_not_make_office_365_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        let watch = Watch::new(ledger.clone(), settings());
+        let office_365 = "Contoso-Edu.mail.protection.outlook.com";
+        watch.record("contoso.edu", &observation(&[office_365])).await.unwrap();
+        assert_eq!(old_mx(&ledger, "contoso.edu").unwrap(), None, "nothing of the source's was seen yet");
+        watch.record("contoso.edu", &observation(&["Mail.contoso.edu.", office_365])).await.unwrap();
+        assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
+        // Once is enough: what comes later may be the target's.
+        watch.record("contoso.edu", &observation(&["mx.fabrikam.com"])).await.unwrap();
+        assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
     }
 
     #[test]
