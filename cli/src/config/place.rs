@@ -33,7 +33,7 @@ impl Place {
         for step in path.replace('[', ".[").split('.') {
             if let Some(index) = step.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 let Some(DeValue::Array(items)) = inside else { break };
-                let Some(item) = index.parse::<usize>().ok().and_then(|index| items.iter().nth(index)) else {
+                let Some(item) = index.parse::<usize>().ok().and_then(|index| items.get(index)) else {
                     break;
                 };
                 found = Some(item.span().start);

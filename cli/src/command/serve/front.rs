@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 
 /// How often the endpoint's record is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two proxies, so that one which ends at once does not keep us busy.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long an attempt to open that failed is rested.
 const REST: Duration = Duration::from_secs(10);
 
@@ -68,7 +70,10 @@ impl Keeper {
                 State::Off | State::Waiting | State::Failed(_) => None,
             };
             match open {
-                Some((endpoint, proxy)) => self.serve(config, &endpoint, &proxy, &shutdown).await,
+                Some((endpoint, proxy)) => {
+                    self.serve(config, &endpoint, &proxy, &shutdown).await;
+                    let _ = tokio::time::timeout(PAUSE, shutdown.cancelled()).await;
+                }
                 None => self.try_open(&shutdown).await,
             }
         }
