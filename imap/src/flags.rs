@@ -95,8 +95,13 @@ impl fmt::Display for Flags {
     /// As the inside of an IMAP flag list: `\Seen \Flagged $Label1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let system = self.system().map(|flag| flag.wire());
-        let flags: Vec<&str> = system.chain(self.keywords.iter().map(String::as_str)).collect();
-        f.write_str(&flags.join(" "))
+        for (at, flag) in system.chain(self.keywords.iter().map(String::as_str)).enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(flag)?;
+        }
+        Ok(())
     }
 }
 
@@ -111,5 +116,20 @@ impl<'a> FromIterator<&'a str> for Flags {
         let mut set = Self::default();
         flags.into_iter().for_each(|flag| set.insert_wire(flag));
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_from_the_wire_and_back() {
+        let flags: Flags =
+            ["\\seen", "$b", "\\Recent", "\\*", "A", "$B", "", "\\DELETED"].into_iter().collect();
+        assert_eq!(flags.to_string(), "\\Deleted \\Seen $b A");
+        assert_eq!(flags.without_keywords().to_string(), "\\Deleted \\Seen");
+        assert!(flags.contains(SystemFlag::Seen) && !flags.contains(SystemFlag::Draft));
+        assert_eq!(Flags::default().to_string(), "");
     }
 }

@@ -22,7 +22,7 @@ use crate::token::Part;
 
 /// How large the read buffer is made.
 const READ_SIZE: usize = 64 << 10;
-/// It is renewed when less than this is left of it.
+/// Where slices of it are still held, a new one is taken when less than this is left.
 const MIN_READ: usize = 16 << 10;
 /// Literals in one response, beyond which it is no honest one.
 const MAX_PARTS: usize = 4_096;
@@ -186,8 +186,8 @@ impl Reader {
     }
 
     async fn fill(&mut self) -> Result<(), Error> {
-        if self.buffer.capacity() < MIN_READ {
-            // Takes the old memory again once nobody holds a slice of it.
+        // Mostly nobody holds a slice of the last read any more: the same memory is used again.
+        if !self.buffer.try_reclaim(READ_SIZE) && self.buffer.capacity() < MIN_READ {
             self.buffer.reserve(READ_SIZE);
         }
         let mut patience = self.limits.idle;

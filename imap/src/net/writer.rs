@@ -57,6 +57,8 @@ pub struct Writer {
     link: Arc<Link>,
     limits: Limits,
     buffer: Vec<u8>,
+    /// Where the heads of APPENDs are written.
+    head: Vec<u8>,
     last_tag: u32,
     literals: Literals,
     state: State,
@@ -92,6 +94,7 @@ impl Writer {
             link,
             limits,
             buffer,
+            head: Vec::new(),
             last_tag: 0,
             literals: Literals::Ask,
             state: State::Ready,
@@ -144,22 +147,21 @@ impl Writer {
         date: Option<InternalDate>,
         size: u64,
     ) -> Result<Append, Error> {
-        let mut head = b"APPEND ".to_vec();
-        if !quote(folder.wire(), &mut head) {
-            return Err(self.misuse("a folder name with a line end"));
-        }
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
         // Writing to a Vec cannot fail.
+        let _ = write!(head, "{} APPEND ", self.next_tag());
+        let named = quote(folder.wire(), &mut head);
         let _ = write!(head, " ({flags}) ");
         if let Some(date) = date {
             let _ = write!(head, "\"{date}\" ");
         }
-        if head.contains(&b'\r') || head.contains(&b'\n') {
-            return Err(self.misuse("a keyword with a line end"));
+        if !named || head.contains(&b'\r') || head.contains(&b'\n') {
+            return Err(self.misuse("a folder name or keyword with a line end"));
         }
         let tag = self.begin()?;
-        self.queue(format!("{tag} ").as_bytes()).await?;
-        self.queue(&head).await?;
-        let answer = self.announce(tag, size).await?;
+        let answer = self.announce(tag, &mut head, size).await?;
+        self.head = head;
         self.state = match answer {
             Answer::Granted => State::Body { tag, left: size },
             Answer::Refused => State::Ready,
@@ -231,10 +233,12 @@ impl Writer {
     /// Sends a command whose arguments are literals: LOGIN with what no quoted string can hold.
     pub(super) async fn send_literals(&mut self, verb: &str, literals: &[&[u8]]) -> Result<Tag, Error> {
         let tag = self.begin()?;
-        self.queue(format!("{tag} {verb}").as_bytes()).await?;
+        let mut line = format!("{tag} {verb}").into_bytes();
         for literal in literals {
-            self.queue(b" ").await?;
-            match self.announce(tag, literal.len() as u64).await? {
+            line.push(b' ');
+            let answer = self.announce(tag, &mut line, literal.len() as u64).await?;
+            line.clear();
+            match answer {
                 Answer::Refused => return Ok(tag),
                 Answer::Granted => self.queue(literal).await?,
             }
@@ -254,7 +258,7 @@ impl Writer {
     /// Sends all and overwrites what was sent: it was a secret.
     pub(super) async fn flush_secret(&mut self) -> Result<(), Error> {
         self.flush().await?;
-        self.buffer = vec![0; BUFFER];
+        self.buffer.resize(self.buffer.capacity(), 0);
         self.buffer.clear();
         Ok(())
     }
@@ -269,25 +273,33 @@ impl Writer {
             State::Body { .. } => return Err(self.misuse("a command amid a body")),
             State::Busy => return Err(self.misuse("a command after an abandoned one")),
         }
-        self.last_tag = self.last_tag.wrapping_add(1);
+        let tag = self.next_tag();
+        self.last_tag = tag.0;
         self.link.sent();
-        Ok(Tag(self.last_tag))
+        Ok(tag)
     }
 
-    /// Ends the line with a literal's size, and waits where the server must be asked.
-    async fn announce(&mut self, tag: Tag, size: u64) -> Result<Answer, Error> {
+    fn next_tag(&self) -> Tag {
+        Tag(self.last_tag.wrapping_add(1))
+    }
+
+    /// Ends `line` with a literal's size and queues it; waits where the server must be asked.
+    async fn announce(&mut self, tag: Tag, line: &mut Vec<u8>, size: u64) -> Result<Answer, Error> {
         let free = match self.literals {
             Literals::Free => true,
             Literals::SmallFree => size <= LITERAL_MINUS,
             Literals::Ask => false,
         };
+        let plus = if free { "+" } else { "" };
+        let _ = write!(line, "{{{size}{plus}}}\r\n");
         if free {
             self.link.open();
-            self.queue(format!("{{{size}+}}\r\n").as_bytes()).await?;
+            self.queue(line).await?;
             return Ok(Answer::Granted);
         }
-        self.queue(format!("{{{size}}}\r\n").as_bytes()).await?;
+        // Before it is sent: the reader must not hear the answer first.
         self.link.ask(tag);
+        self.queue(line).await?;
         self.flush().await?;
         let state = self.enter()?;
         let answer = match timeout(self.limits.idle, self.link.answer()).await {
