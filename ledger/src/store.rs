@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, is_full};
 
-/// The store's page cache, in bytes.
-const CACHE: u64 = 24 * 1024 * 1024;
+/// The store's page cache, in bytes as stored; in memory it takes about four times as much.
+const CACHE: u64 = 12 * 1024 * 1024;
 /// How long the remains of a store that was just dropped may hold its file.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -46,7 +46,8 @@ pub(crate) enum StoreError {
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         match error {
-            sled::Error::Io(error) if is_full(&error) => Self::Full(error.to_string()),
+            // It wraps its own errors in each other's debug form; the kind is what people can read.
+            sled::Error::Io(error) if is_full(&error) => Self::Full(error.kind().to_string()),
             sled::Error::Io(error)
                 if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
             {
