@@ -2,8 +2,8 @@
 //!
 //! [`connect`] gives a [`Session`], whose verbs run one command at a time. For speed a session is used by its two
 //! halves: a [`Writer`] that queues commands and bodies, and a [`Reader`] that gives [`Event`]s. Bodies are never
-//! held: they pass as slices of the read buffer, and memory per connection stays at two buffers of 64 KiB plus the
-//! response under way.
+//! held: they pass as slices of the read buffer, and memory per connection stays at its buffers (64 KiB to read, as much
+//! below TLS, 96 KiB to write) plus the response under way.
 //!
 //! # A copy loop
 //!
@@ -70,7 +70,7 @@
 //!   (without LITERAL+), and a server whose answers nobody reads stops taking bytes.
 //! - [`Reader::next`] is cancel safe and may stand in a `select!`. The futures of [`Writer`] are not: finish what
 //!   was begun, or drop the connection.
-//! - [`Writer`] sends when 64 KiB are queued and at [`Writer::flush`]: flush before waiting for something that the
+//! - [`Writer`] sends when 96 KiB are queued and at [`Writer::flush`]: flush before waiting for something that the
 //!   queued bytes bring about.
 //! - A message that the source does not give (expunged meanwhile) has no [`Event::BodyStart`]; one whose body is `NIL`
 //!   comes as [`Event::Untagged`] with a FETCH that has no section.

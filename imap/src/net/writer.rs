@@ -16,8 +16,9 @@ use super::{Error, Limits};
 use crate::token::{digits, quote};
 use crate::{Capabilities, Flags, FolderName, InternalDate, UidSet};
 
-/// How much gathers before it is sent.
-const BUFFER: usize = 64 << 10;
+/// How much gathers before it is sent: what one read of small messages becomes with its APPENDs, so that it leaves in
+/// one write.
+const BUFFER: usize = 96 << 10;
 /// Pieces from this size on are not copied into the buffer when they do not fit.
 const LARGE: usize = 16 << 10;
 /// LITERAL-: what may go without asking (RFC 7888).
