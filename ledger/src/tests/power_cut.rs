@@ -146,9 +146,9 @@ impl Synced {
         for start in (0..length).step_by(SECTOR) {
             let take_old = only.unwrap_or_else(|| self.chance());
             let source = if take_old { old } else { new };
-            let end = (start + SECTOR).min(length);
-            for place in start..end.min(source.len()) {
-                mixed[place] = source[place];
+            let end = (start + SECTOR).min(length).min(source.len());
+            if start < end {
+                mixed[start..end].copy_from_slice(&source[start..end]);
             }
         }
         mixed
