@@ -114,6 +114,73 @@ fn same(given: &[u8], wanted: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    use axum::routing::get;
+    use std::os::unix::fs::FileTypeExt;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+    fn router() -> Router {
+        Router::new().route("/healthz", get(async || "alive")).route("/v1/status", get(async || "secrets"))
+    }
+
+    async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str, header: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_a_dead_daemons_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/admin.sock");
+        // Dropped, it stays as a file that nobody serves: so does that of a daemon that was killed.
+        drop(listen_unix(&path).await.unwrap());
+        let listener = listen_unix(&path).await.unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert!(meta.file_type().is_socket());
+        assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+        assert!(matches!(listen_unix(&path).await, Err(ListenError::InUse(_))));
+
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve_unix(listener, router(), stop.clone()));
+        let answer = ask(UnixStream::connect(&path).await.unwrap(), "/v1/status", "").await;
+        assert!(answer.ends_with("secrets"), "{answer}");
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_at_the_sockets_place_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(listen_unix(&path).await, Err(ListenError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn over_tcp_only_the_token_opens() {
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve_tcp(listener, router(), "right".to_owned().into(), stop.clone()));
+        for (path, header, expected) in [
+            ("/v1/status", "", "HTTP/1.1 401"),
+            ("/v1/status", "authorization: Bearer wrong\r\n", "HTTP/1.1 401"),
+            ("/v1/status", "authorization: Basic right\r\n", "HTTP/1.1 401"),
+            ("/v1/status", "authorization: Bearer right\r\n", "HTTP/1.1 200"),
+            ("/healthz", "", "HTTP/1.1 200"),
+        ] {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let answer = ask(stream, path, header).await;
+            assert!(answer.starts_with(expected), "{path} {header}: {answer}");
+            assert!(!answer.contains("right"), "{answer}");
+        }
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
     #[test]
     fn only_the_very_token_is_the_same() {
         assert!(same(b"abc", b"abc"));

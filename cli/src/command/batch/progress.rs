@@ -1,6 +1,5 @@
 //! Progress of one batch: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
-use super::path;
 use crate::{
     client::Daemon,
     command::status::line,
@@ -8,10 +7,7 @@ use crate::{
     output::{self, Format, bytes, length, moment, number},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use mailferry_admin::{
-    problem::{Fault, Problem},
-    shape::BatchDetail,
-};
+use mailferry_admin::problem::{Fault, Problem};
 use mailferry_sync::batch::BatchStatus;
 use std::time::Duration;
 
@@ -39,9 +35,16 @@ enum Until {
 async fn follow(daemon: &Daemon, name: &str, format: Format, until: Until) -> Result<(), Failure> {
     let mut display = Display::new(format);
     loop {
-        let found: BatchDetail = daemon.read(&path(name, "")).await?;
-        let ended = (until == Until::Settled).then(|| settled(&found.status)).flatten();
-        display.show(&found.status, ended.is_some());
+        // The list, not the batch in full: that has a row for each mailbox, and this is asked every second.
+        let batches: Vec<BatchStatus> = daemon.read("/v1/batches").await?;
+        let Some(status) = batches.into_iter().find(|batch| batch.name == name) else {
+            display.close();
+            return Err(Problem::missing(format!("batch {name:?}"))
+                .next("mailferry batch status shows those that there are; mailferry batch report shows removed ones")
+                .into());
+        };
+        let ended = (until == Until::Settled).then(|| settled(&status)).flatten();
+        display.show(&status, ended.is_some());
         if let Some(end) = ended {
             display.close();
             return end.map_err(Failure::from);
