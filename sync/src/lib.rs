@@ -7,6 +7,7 @@ mod changes;
 pub mod context;
 mod copy;
 pub mod csv;
+pub mod endpoint;
 pub mod error;
 pub mod fault;
 mod fleet;
