@@ -369,3 +369,47 @@ fn cut(text: &mut String, longest: usize) {
         text.truncate(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::tests::{INBOX, TERRY, folder, intent, mailbox, mirrored, uid};
+
+    #[test]
+    fn of_the_changes_of_one_write_a_refused_one_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Arc::new(RealDisk)).unwrap();
+        let at = |number| MessageAt { mailbox: TERRY, folder: INBOX, uid: uid(number) };
+        let terry = Box::new(mailbox(TERRY, "terrya@contoso.edu"));
+        let good = |number| vec![Op::PutMessage(at(number), mirrored(1))];
+        let mut plan = Plan::new(&store, Numbers::default());
+        plan.add(vec![Op::PutMailbox(terry), Op::PutFolder(folder(TERRY, INBOX, "INBOX"))]).unwrap();
+        plan.add(good(1)).unwrap();
+        let ann = Box::new(mailbox(MailboxId(9), "ann@contoso.edu"));
+        let nowhere = MessageAt { folder: FolderId(5), ..at(3) };
+        let refused = vec![
+            Op::PutMailbox(ann),
+            Op::PutFolder(folder(MailboxId(9), FolderId(9), "INBOX")),
+            Op::PutMessage(at(2), mirrored(1)),
+            Op::NoteIntent(nowhere, intent()),
+        ];
+        assert_eq!(plan.add(refused), Err(CommitError::NoFolder(TERRY, FolderId(5))));
+        let orphan = MessageAt { mailbox: MailboxId(9), folder: FolderId(9), uid: uid(1) };
+        assert_eq!(
+            plan.add(vec![Op::PutMessage(orphan, mirrored(1))]),
+            Err(CommitError::NoMailbox(MailboxId(9)))
+        );
+        plan.add(good(3)).unwrap();
+        let (writes, numbers) = plan.finish().unwrap();
+
+        let messages: Vec<_> = writes.keys().filter(|key| key[0] == key::MESSAGE).cloned().collect();
+        assert_eq!(messages, [1, 3].map(|number| key::at(key::MESSAGE, at(number))));
+        assert!(!writes.contains_key(&key::mailbox(MailboxId(9))));
+        let counts: Counts = codec::decode(writes[&key::counts(TERRY, INBOX)].as_ref().unwrap()).unwrap();
+        assert_eq!(counts.mirrored, 2);
+        assert_eq!((numbers.commits, numbers.next_mailbox, numbers.next_folder), (1, 2, 2));
+    }
+}

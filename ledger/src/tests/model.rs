@@ -168,11 +168,20 @@ fn compare(ledger: &Ledger, model: &Model) {
     }
 }
 
+/// Most of the places are there from the beginning; otherwise nearly every change would be refused.
+fn beginning() -> Step {
+    let places = (1..4).flat_map(|mailbox| {
+        let folders = (1..4).map(move |folder| Act::PutFolder(mailbox, folder));
+        [Act::PutMailbox(mailbox)].into_iter().chain(folders)
+    });
+    Step::Commit(places.take(10).collect())
+}
+
 async fn follow(steps: Vec<Step>) {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = open(dir.path());
     let mut model = Model::default();
-    for step in steps {
+    for step in [beginning()].into_iter().chain(steps) {
         match step {
             Step::Commit(acts) => {
                 let mut after = model.clone();
