@@ -286,7 +286,7 @@ pub(crate) fn digits(digits: &[u8]) -> Option<u64> {
 }
 
 /// Puts a quoted string into `line`. `false` where no quoted string can hold it: NUL, CR, LF.
-pub(crate) fn quote(bytes: &[u8], line: &mut Vec<u8>) -> bool {
+pub fn quote(bytes: &[u8], line: &mut Vec<u8>) -> bool {
     if bytes.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
         return false;
     }

@@ -21,7 +21,7 @@ pub enum StoreKind {
 impl Session {
     /// UID FETCH of facts: `items` is the inside of the parentheses (`UID FLAGS INTERNALDATE RFC822.SIZE`). Sets are
     /// cut into commands below the limit, which are pipelined. Also told: flags that changed meanwhile, which have no
-    /// more than that in them. Not for bodies, whose bytes are thrown away here: see [`Writer::fetch_bodies`].
+    /// more than that in them. Not for bodies, whose bytes are thrown away here: see [`super::Writer::fetch_bodies`].
     ///
     /// # Errors
     /// A refusal is told when all commands are answered; what came until then was told.
@@ -64,7 +64,7 @@ impl Session {
         self.pipeline("UID EXPUNGE", lines, |_| {}).await.map(drop)
     }
 
-    /// UID SEARCH. Its answer may be as long as [`Limits::max_line`].
+    /// UID SEARCH. Its answer may be as long as [`super::Limits::max_line`].
     pub async fn uid_search(&mut self, criteria: &str) -> Result<UidSet, Error> {
         let mut found = UidSet::new();
         let mut unread = false;
