@@ -390,14 +390,15 @@ mod tests {
         plan.add(good(1)).unwrap();
         let ann = Box::new(mailbox(MailboxId(9), "ann@contoso.edu"));
         let nowhere = MessageAt { folder: FolderId(5), ..at(3) };
+        let orphan = MessageAt { mailbox: MailboxId(9), folder: FolderId(9), uid: uid(1) };
         let refused = vec![
             Op::PutMailbox(ann),
             Op::PutFolder(folder(MailboxId(9), FolderId(9), "INBOX")),
             Op::PutMessage(at(2), mirrored(1)),
+            Op::PutMessage(orphan, mirrored(1)),
             Op::NoteIntent(nowhere, intent()),
         ];
         assert_eq!(plan.add(refused), Err(CommitError::NoFolder(TERRY, FolderId(5))));
-        let orphan = MessageAt { mailbox: MailboxId(9), folder: FolderId(9), uid: uid(1) };
         assert_eq!(
             plan.add(vec![Op::PutMessage(orphan, mirrored(1))]),
             Err(CommitError::NoMailbox(MailboxId(9)))
