@@ -8,13 +8,10 @@ use crate::{
     output::{self, Format, Table, printable},
 };
 use hyper::Method;
-use mailferry_admin::{
-    problem::{Fault, Problem},
-    shape::Done,
-};
+use mailferry_admin::{problem::Problem, shape::Done};
 use mailferry_imap::net::{self, Trust};
 use mailferry_sync::batch::{EndpointSpec, Verification};
-use serde::Serialize;
+use mailferry_sync::endpoint;
 use std::time::Duration;
 
 /// How long a source may take to greet us.
@@ -135,26 +132,12 @@ fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, Failure> {
     Ok(absolute)
 }
 
-/// `endpoint test --json`.
-#[derive(Debug, Serialize)]
-struct Tested {
-    server: String,
-    port: u16,
-    security: &'static str,
-    greeting: String,
-    capabilities: Vec<String>,
-    /// What the operator should know, one sentence each.
-    notes: Vec<String>,
-}
-
 async fn test(server: &Server, format: Format) -> Result<(), Failure> {
     let trust = match (&server.ca_file, server.accept_untrusted_certificates) {
         (_, true) => Trust::Off,
         (Some(file), false) => Trust::CaFile(file.clone()),
         (None, false) => Trust::System,
     };
-    let tls = net::TlsClient::new(&trust)
-        .map_err(|error| Problem::usage(format!("trusted certificates: {error}")))?;
     let to = net::Server {
         host: server.server.clone(),
         port: server.port,
@@ -165,74 +148,25 @@ async fn test(server: &Server, format: Format) -> Result<(), Failure> {
         },
         trust,
     };
-    let session = net::connect(&to, &tls, PATIENCE).await.map_err(|error| refused(server, &error))?;
-    let capabilities = session.capabilities();
-    let tested = Tested {
-        server: server.server.clone(),
-        port: server.port,
-        security: word(server.security),
-        greeting: session.greeting().to_owned(),
-        capabilities: capabilities.iter().map(|one| one.to_string()).collect(),
-        notes: notes(server, capabilities),
-    };
-    // The server's farewell changes nothing.
-    let _ = session.logout().await;
-    match format {
-        Format::Json => output::json(&tested),
-        Format::Human => {
-            output::say(&format!(
-                "{}:{} ({}) answers\ngreeting      {}\ncapabilities  {}\n",
-                tested.server,
-                tested.port,
-                tested.security,
-                printable(&tested.greeting),
-                printable(&tested.capabilities.join(" ")),
-            ));
-            for note in &tested.notes {
-                output::say(&format!("note          {note}\n"));
-            }
+    let found = endpoint::test(&to, PATIENCE)
+        .await
+        .map_err(|error| Problem::new(error.fault(), error.to_string()).next(error.next()))?;
+    if format == Format::Json {
+        output::json(&found);
+        return Ok(());
+    }
+    output::say(&format!("{}:{} ({}) answers\n", found.server, found.port, word(server.security)));
+    output::say(&format!("address       {} ({} ms)\n", found.connected, found.connect_ms));
+    if let Some(tls) = &found.tls {
+        output::say(&format!("tls           {} {}\n", tls.version, tls.cipher));
+        if let Some(certificate) = &tls.certificate {
+            output::say(&format!("certificate   {}\n", printable(&certificate.to_string())));
         }
+    }
+    output::say(&format!("greeting      {}\n", printable(&found.greeting)));
+    output::say(&format!("capabilities  {}\n", printable(&found.capabilities.join(" "))));
+    for note in &found.notes {
+        output::say(&format!("note          {note}\n"));
     }
     Ok(())
-}
-
-fn notes(server: &Server, capabilities: &mailferry_imap::Capabilities) -> Vec<String> {
-    let mut notes = Vec::new();
-    if server.security == Security::None {
-        notes.push("passwords and mail travel unencrypted".to_owned());
-        if capabilities.has("STARTTLS") {
-            notes.push("the server offers STARTTLS: use --security tls".to_owned());
-        }
-    }
-    if server.accept_untrusted_certificates && server.security != Security::None {
-        notes.push("the certificate was not verified".to_owned());
-    }
-    if capabilities.has("LOGINDISABLED") && !capabilities.has("AUTH=PLAIN") {
-        notes.push("the server takes no password on this connection".to_owned());
-    }
-    if !capabilities.has("QRESYNC") && !capabilities.has("CONDSTORE") {
-        notes.push("no CONDSTORE: incremental passes compare flags message by message".to_owned());
-    }
-    notes
-}
-
-fn refused(server: &Server, error: &net::Error) -> Failure {
-    let next = match error {
-        net::Error::Connect { .. } | net::Error::Timeout { .. } => format!(
-            "is the name right, does the server listen on {}, does a firewall let this machine through?",
-            server.port
-        ),
-        net::Error::Tls { .. } => match server.security {
-            Security::Ssl if server.port == 143 => "port 143 usually wants --security tls (STARTTLS)".into(),
-            _ => "name its authority with --ca-file, or say --accept-untrusted-certificates knowing what that means".into(),
-        },
-        net::Error::Protocol { .. } | net::Error::Unsupported { .. } => match (server.security, server.port) {
-            (Security::None | Security::Tls, 993) => "port 993 usually wants --security ssl".into(),
-            _ => "is this an IMAP server, and is --security right?".into(),
-        },
-        net::Error::Lost { .. } | net::Error::Bye { .. } | net::Error::Refused { .. } | net::Error::Misuse { .. } => {
-            "look at the source server's log".into()
-        }
-    };
-    Problem::new(Fault::Source, error.to_string()).next(next).into()
 }
