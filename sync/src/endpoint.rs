@@ -79,7 +79,7 @@ pub enum EndpointError {
         why: String,
     },
     /// The machine is there and nobody listens.
-    #[error("{host}:{port} is closed: nobody listens there")]
+    #[error("{host}:{port} refused the connection: nobody listens there")]
     Closed {
         /// The host.
         host: String,
@@ -165,8 +165,9 @@ impl EndpointError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Trust(_) | Self::Security { .. } => Fault::Usage,
-            Self::Name { .. }
+            Self::Trust(_) => Fault::Usage,
+            Self::Security { .. }
+            | Self::Name { .. }
             | Self::Closed { .. }
             | Self::Unreachable { .. }
             | Self::Certificate { .. }
@@ -273,9 +274,6 @@ fn notes(server: &Server, met: &Met) -> Vec<String> {
     }
     if met.capabilities.has("LOGINDISABLED") && !met.capabilities.has("AUTH=PLAIN") {
         notes.push("the server takes no password on this connection".to_owned());
-    }
-    if !met.capabilities.has("QRESYNC") && !met.capabilities.has("CONDSTORE") {
-        notes.push("no CONDSTORE: incremental passes compare flags message by message".to_owned());
     }
     notes
 }

@@ -185,11 +185,7 @@ async fn plain_text_works_and_is_warned_of() {
     assert!(report.tls.is_none());
     assert_eq!(
         report.notes,
-        [
-            "passwords and mail travel unencrypted",
-            "the server offers STARTTLS: use --security tls",
-            "no CONDSTORE: incremental passes compare flags message by message",
-        ]
+        ["passwords and mail travel unencrypted", "the server offers STARTTLS: use --security tls",]
     );
 }
 
@@ -237,7 +233,7 @@ async fn the_wrong_security_is_recognised() {
         let error = tested(manner, security, pki.trust()).await.unwrap_err();
         assert!(matches!(&error, EndpointError::Security { found: seen, .. } if *seen == found), "{error}");
         assert_eq!(error.next(), next);
-        assert_eq!(error.fault(), Fault::Usage);
+        assert_eq!(error.fault(), Fault::Source);
     }
 }
 
