@@ -87,6 +87,11 @@ fn is_referral(reply: &Reply) -> bool {
         && !authorities.iter().any(|record| matches!(record.data, RData::SOA(_)))
 }
 
+/// Whether a resolver's empty answer comes from the zone, as its SOA shows (RFC 2308, section 5).
+pub(crate) fn is_sound_negative(reply: &Reply) -> bool {
+    reply.message.answers.is_empty() && negative_ttl(&reply.message.authorities).is_some()
+}
+
 /// RFC 2308, section 5.
 fn negative_ttl(authorities: &[Record]) -> Option<u32> {
     authorities.iter().find_map(|record| match &record.data {

@@ -1,7 +1,8 @@
-//! One question to one server, over UDP with EDNS, then TCP; what came is handed on with its flags.
+//! One question to one authoritative server, over UDP with EDNS, then TCP; what came is handed on with its flags.
 //!
-//! The transport is ours, and small, since a verdict needs what resolver libraries hide: which server said it,
-//! with which code, authoritative or not. An answer counts only if it comes from the address that was asked, to
+//! The transport is ours, and small, since a walk and a verdict need what resolver libraries hide: the authoritative
+//! flag and all sections of every answer, referrals and negative ones too. The server is asked for what it holds
+//! itself, never to look further. An answer counts only if it comes from the address that was asked, to
 //! a port used for this question alone, carries the question's random number and repeats the question.
 
 use std::io;
@@ -20,18 +21,11 @@ use tracing::trace;
 use crate::observation::{Failure, Transport};
 
 /// Fits one Ethernet frame unfragmented, over IPv6 too (the value of DNS Flag Day 2020).
-const UDP_PAYLOAD: u16 = 1232;
+pub(crate) const UDP_PAYLOAD: u16 = 1232;
 /// Datagrams before TCP is tried.
 const DATAGRAMS: u32 = 2;
 /// The largest message that TCP can carry.
 const TCP_MAX: usize = 65_535;
-
-/// Whether the server shall look further on our behalf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recursion {
-    Desired,
-    Refrain,
-}
 
 /// What a server said.
 #[derive(Debug)]
@@ -52,12 +46,11 @@ pub(crate) struct Asker {
 pub(crate) struct Question {
     pub(crate) name: Name,
     pub(crate) kind: RecordType,
-    pub(crate) recursion: Recursion,
 }
 
 /// Whether the question carries an EDNS record; some old servers refuse it (RFC 6891, section 7).
 #[derive(Debug, Clone, Copy)]
-enum Extension {
+pub(crate) enum Extension {
     Edns,
     Plain,
 }
@@ -69,8 +62,9 @@ enum Datagram {
 }
 
 impl Asker {
-    pub(crate) fn new(timeout: Duration, at_once: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once)), timeout }
+    /// Has as many questions under way as there are places.
+    pub(crate) fn new(timeout: Duration, places: Arc<Semaphore>) -> Self {
+        Self { places, timeout }
     }
 
     /// Asks `server`. Any answer with code NOERROR or NXDOMAIN is a reply; whether it is any good is for the
@@ -169,7 +163,7 @@ impl Asker {
 fn query(question: &Question, extension: Extension) -> Message {
     let mut message = Message::query();
     message.metadata.op_code = OpCode::Query;
-    message.metadata.recursion_desired = question.recursion == Recursion::Desired;
+    message.metadata.recursion_desired = false;
     message.add_query(Query::query(question.name.clone(), question.kind));
     match extension {
         Extension::Edns => {
@@ -207,11 +201,11 @@ fn is_truncated(bytes: &[u8], query: &Message) -> bool {
         && bytes.get(2).is_some_and(|flags| flags & (RESPONSE | TRUNCATED) == RESPONSE | TRUNCATED)
 }
 
-fn refuses_edns(code: ResponseCode) -> bool {
+pub(crate) fn refuses_edns(code: ResponseCode) -> bool {
     matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS)
 }
 
-fn io_failure(error: &io::Error) -> Failure {
+pub(crate) fn io_failure(error: &io::Error) -> Failure {
     /// Linux's answer to an IPv6 socket on a machine without IPv6; std has no kind for it.
     const EAFNOSUPPORT: i32 = 97;
     if error.raw_os_error() == Some(EAFNOSUPPORT) {
@@ -228,7 +222,7 @@ fn io_failure(error: &io::Error) -> Failure {
 }
 
 /// The code by its name in the protocol, as every DNS tool shows it.
-fn code_name(code: ResponseCode) -> String {
+pub(crate) fn code_name(code: ResponseCode) -> String {
     match code {
         ResponseCode::ServFail => "SERVFAIL".into(),
         ResponseCode::FormErr => "FORMERR".into(),

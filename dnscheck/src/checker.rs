@@ -8,12 +8,14 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::advice::{Facts, Target, advise};
-use crate::ask::{Asker, Question, Recursion};
+use crate::ask::{Asker, Reply};
 use crate::observation::{Answer, Failure, Outcome, Role};
+use crate::outside::Outside;
 use crate::walk::{Walker, Zone, fqdn, question};
 use crate::{HostName, Observation, Policy, answer, roots, verdict};
 
@@ -45,7 +47,8 @@ pub struct Config {
     pub accept: Vec<String>,
     /// The Office 365 host of each domain, where the operator pins it (domain -> host).
     pub expect: BTreeMap<String, String>,
-    /// How long to wait for one answer; a silent server is asked three times, the last time over TCP.
+    /// How long to wait for one answer; a silent server is asked several times, the last time over TCP, for three
+    /// times as long at most.
     pub timeout: Duration,
 }
 
@@ -68,13 +71,16 @@ impl Default for Config {
 pub struct Checker {
     config: Arc<Config>,
     asker: Asker,
+    outside: Outside,
 }
 
 impl Checker {
     /// A checker with this configuration.
     pub fn new(config: Config) -> Self {
-        let asker = Asker::new(config.timeout, QUESTIONS_AT_ONCE);
-        Self { config: Arc::new(config), asker }
+        let places = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
+        let outside = Outside::new(config.timeout, Arc::clone(&places));
+        let asker = Asker::new(config.timeout, places);
+        Self { config: Arc::new(config), asker, outside }
     }
 
     /// Asks everybody about `domain` and judges what they say.
@@ -96,7 +102,7 @@ impl Checker {
             }
         };
         host = HostName::from(&name);
-        let walker = Walker::new(self.asker.clone(), Arc::clone(&self.config));
+        let walker = Walker::new(self.asker.clone(), self.outside.clone(), Arc::clone(&self.config));
         let ((zone, mut answers), resolved) =
             tokio::join!(self.ask_authoritative(&walker, &name), self.ask_resolvers(&walker, &name));
         answers.extend(resolved);
@@ -267,7 +273,6 @@ async fn ask_server(
 }
 
 async fn ask_resolver(walker: &Walker, name: &Name, resolver: SocketAddr) -> Answer {
-    let question = Question { name: name.clone(), kind: RecordType::MX, recursion: Recursion::Desired };
     let mut answer = Answer {
         role: Role::Resolver,
         server: resolver.to_string(),
@@ -279,12 +284,12 @@ async fn ask_resolver(walker: &Walker, name: &Name, resolver: SocketAddr) -> Ans
         ttl: None,
         serial: None,
     };
-    answer.take(walker.ask(resolver, &question).await, name, None);
+    answer.take(walker.ask_outside(resolver, &question(name, RecordType::MX)).await, name, None);
     answer
 }
 
 impl Answer {
-    fn take(&mut self, reply: Result<crate::ask::Reply, Failure>, name: &Name, zone: Option<&Name>) {
+    fn take(&mut self, reply: Result<Reply, Failure>, name: &Name, zone: Option<&Name>) {
         match reply {
             Ok(reply) => {
                 (self.outcome, self.ttl) = answer::read(&reply, name, self.role, zone);
@@ -332,15 +337,22 @@ async fn target(walker: &Walker, host: &HostName) -> Option<Target> {
     if end != name {
         return Some(Target::Alias(HostName::from(&end)));
     }
+    let has_address =
+        |reply: &Reply| reply.message.answers.iter().any(|record| record.data.ip_addr().is_some());
+    if has_address(&reply) {
+        return Some(Target::Host);
+    }
+    // A resolver's negative answer does not show an alias on the way to it.
+    let alias = walker.look_up(&name, RecordType::CNAME).await.ok()?;
+    let (end, _) = answer::follow(&alias.message.answers, &name);
+    if end != name {
+        return Some(Target::Alias(HostName::from(&end)));
+    }
     if reply.message.metadata.response_code == ResponseCode::NXDomain {
         return Some(Target::Missing);
     }
-    if reply.message.answers.iter().any(|record| record.data.ip_addr().is_some()) {
-        return Some(Target::Host);
-    }
     let reply = walker.look_up(&name, RecordType::AAAA).await.ok()?;
-    let has_address = reply.message.answers.iter().any(|record| record.data.ip_addr().is_some());
-    Some(if has_address { Target::Host } else { Target::Missing })
+    Some(if has_address(&reply) { Target::Host } else { Target::Missing })
 }
 
 /// The TXT records of `name`, if it exists and anybody says.

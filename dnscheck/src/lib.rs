@@ -18,6 +18,7 @@ pub mod clock;
 mod fake;
 mod host;
 mod observation;
+mod outside;
 mod policy;
 mod roots;
 pub mod verdict;

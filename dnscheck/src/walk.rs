@@ -15,9 +15,10 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::ask::{Asker, Question, Recursion, Reply};
+use crate::ask::{Asker, Question, Reply};
 use crate::observation::Failure;
-use crate::{Config, HostName};
+use crate::outside::Outside;
+use crate::{Config, HostName, answer};
 
 /// Delegations on the way down: no real name is as deep.
 const MAX_CUTS: u32 = 16;
@@ -52,10 +53,11 @@ pub(crate) struct NameServer {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// One check's walker: shares the asker, has its own budget.
+/// One check's walker: shares the askers, has its own budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Walker {
     asker: Asker,
+    outside: Outside,
     config: Arc<Config>,
     book: Arc<BTreeMap<HostName, SocketAddr>>,
     budget: Arc<AtomicU32>,
@@ -93,19 +95,35 @@ enum Step {
 }
 
 impl Walker {
-    pub(crate) fn new(asker: Asker, config: Arc<Config>) -> Self {
+    pub(crate) fn new(asker: Asker, outside: Outside, config: Arc<Config>) -> Self {
         let book =
             config.name_servers.iter().map(|(host, at)| (HostName::from(host.as_str()), *at)).collect();
-        Self { asker, config, book: Arc::new(book), budget: Arc::new(AtomicU32::new(MAX_QUESTIONS)) }
+        let budget = Arc::new(AtomicU32::new(MAX_QUESTIONS));
+        Self { asker, outside, config, book: Arc::new(book), budget }
     }
 
-    /// One question within this check's budget.
+    /// One question to a server for what it holds, within this check's budget.
     pub(crate) async fn ask(&self, server: SocketAddr, question: &Question) -> Result<Reply, Failure> {
-        let spend = |left: u32| left.checked_sub(1);
-        if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_err() {
-            return Err(Failure::Walk(format!("more than {MAX_QUESTIONS} questions were needed")));
-        }
+        self.spend()?;
         self.asker.ask(server, question).await
+    }
+
+    /// One question to one of the operator's resolvers, within this check's budget.
+    pub(crate) async fn ask_outside(
+        &self,
+        resolver: SocketAddr,
+        question: &Question,
+    ) -> Result<Reply, Failure> {
+        self.spend()?;
+        self.outside.ask(resolver, &question.name, question.kind).await
+    }
+
+    fn spend(&self) -> Result<(), Failure> {
+        let spend = |left: u32| left.checked_sub(1);
+        match self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::Walk(format!("more than {MAX_QUESTIONS} questions were needed"))),
+        }
     }
 
     /// The zone that holds `name`, with every server that anybody names for it.
@@ -147,16 +165,15 @@ impl Walker {
     }
 
     async fn look_up_at(&self, name: &Name, kind: RecordType, depth: u32) -> Result<Reply, Failure> {
+        let question = question(name, kind);
         for &resolver in &self.config.resolvers {
-            let question = Question { name: name.clone(), kind, recursion: Recursion::Desired };
-            if let Ok(reply) = self.ask(resolver, &question).await
-                && (!reply.message.answers.is_empty() || reply.message.metadata.recursion_available)
+            if let Ok(reply) = self.ask_outside(resolver, &question).await
+                && (!reply.message.answers.is_empty() || answer::is_sound_negative(&reply))
             {
                 return Ok(reply);
             }
         }
         let Descent { cut, .. } = self.descend(name.clone(), depth).await?;
-        let question = question(name, kind);
         self.first(&cut.servers, &question, |reply| reply.message.metadata.authoritative.then_some(reply))
             .await
             .map_err(|last| Failure::Walk(format!("{}: {last}", HostName::from(name))))
@@ -349,9 +366,9 @@ fn step(reply: &Reply, name: &Name, zone: &Name, port: u16) -> Option<Step> {
     Some(Step::Below { zone: below, named })
 }
 
-/// A question that the server shall answer from what it holds itself.
+/// The question for records of this kind.
 pub(crate) fn question(name: &Name, kind: RecordType) -> Question {
-    Question { name: name.clone(), kind, recursion: Recursion::Refrain }
+    Question { name: name.clone(), kind }
 }
 
 /// The name for a question; non-ASCII names in their IDNA form.

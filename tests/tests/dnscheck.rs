@@ -358,3 +358,37 @@ async fn restarted_server_keeps_its_port() {
     let again = Knot::start_at(address, &[DOMAIN]).unwrap();
     assert_eq!(again.address(), loopback(address.port()));
 }
+
+#[tokio::test]
+async fn resolvers_are_heard_with_codes_ttls_and_over_tcp() {
+    let mut dns = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
+    let resolvers = vec![dns.primary.address()];
+    let config = |dns: &Dns| Config { resolvers: resolvers.clone(), ..config(dns) };
+    let label = "x".repeat(40);
+    let many: Vec<String> =
+        (0..80).map(|n| format!("{n} {label}{n}.{label}.contoso-edu.mail.protection.outlook.com.")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    dns.set_mx(DOMAIN, 604_800, &many).unwrap();
+    let observation = check(config(&dns)).await;
+    assert_eq!(observation.verdict, Verdict::Office365, "{observation:#?}");
+    let [server, resolver] = &observation.answers[..] else { panic!("{observation:#?}") };
+    assert_eq!((resolver.role, resolver.transport), (Role::Resolver, Some(Transport::Tcp)));
+    assert_eq!((&resolver.outcome, resolver.ttl), (&server.outcome, Some(604_800)));
+
+    dns.set_mx(DOMAIN, 3600, &[]).unwrap();
+    let observation = check(config(&dns)).await;
+    let resolver = &observation.answers[1];
+    assert_eq!((&resolver.outcome, resolver.ttl), (&Outcome::NoMx, Some(300)));
+    let observation = Checker::new(config(&dns)).check("nobody.contoso.edu", &[]).await;
+    let resolver = &observation.answers[1];
+    assert_eq!((&resolver.outcome, resolver.ttl), (&Outcome::NoSuchName, Some(300)));
+
+    // An answer of all servers, and a resolver that has none: not certain.
+    dns.set_mx(DOMAIN, 3600, &[OFFICE_365]).unwrap();
+    let mut broken = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
+    broken.primary.break_zone(DOMAIN).unwrap();
+    let resolvers = vec![broken.primary.address()];
+    let observation = check(Config { resolvers, ..config(&dns) }).await;
+    assert_eq!(observation.answers[1].outcome, Outcome::Failed(Failure::Code("SERVFAIL".into())));
+    assert_eq!(observation.verdict, Verdict::Unknown, "{observation:#?}");
+}

@@ -13,9 +13,8 @@ fn mx_of(query: &Message, host: &str) -> Message {
 }
 
 async fn ask(fake: &Fake) -> Result<String, Failure> {
-    let question =
-        Question { name: name("contoso.edu."), kind: RecordType::MX, recursion: Recursion::Refrain };
-    let reply = Asker::new(TIMEOUT, 4).ask(fake.address, &question).await?;
+    let question = Question { name: name("contoso.edu."), kind: RecordType::MX };
+    let reply = Asker::new(TIMEOUT, Arc::new(Semaphore::new(4))).ask(fake.address, &question).await?;
     let hosts = reply.message.answers.iter().map(|record| record.data.to_string()).collect::<Vec<_>>();
     Ok(format!("{:?} {}", reply.transport, hosts.join(", ")))
 }
@@ -144,10 +143,9 @@ async fn silence_ends_after_three_timeouts() {
     // A listener whose queue nobody serves: TCP connects and hears nothing.
     let address = socket.local_addr().unwrap();
     let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let question =
-        Question { name: name("contoso.edu."), kind: RecordType::MX, recursion: Recursion::Refrain };
+    let question = Question { name: name("contoso.edu."), kind: RecordType::MX };
     let started = Instant::now();
-    let failure = Asker::new(TIMEOUT, 4).ask(address, &question).await.map(|_| ());
+    let failure = Asker::new(TIMEOUT, Arc::new(Semaphore::new(4))).ask(address, &question).await.map(|_| ());
     assert_eq!(failure, Err(Failure::Timeout));
     assert!(started.elapsed() < TIMEOUT * 5);
 }

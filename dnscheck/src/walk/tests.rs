@@ -4,6 +4,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::{A, NS, SOA};
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Transport;
@@ -11,7 +12,9 @@ use crate::fake::{Fake, asked_for, bytes, name, record, reply_to};
 
 fn walker(root: SocketAddr) -> Walker {
     let config = Config { roots: vec![root], port: root.port(), ..Config::default() };
-    Walker::new(Asker::new(Duration::from_millis(200), 16), Arc::new(config))
+    let (timeout, places) = (Duration::from_millis(200), Arc::new(Semaphore::new(16)));
+    let outside = Outside::new(timeout, Arc::clone(&places));
+    Walker::new(Asker::new(timeout, places), outside, Arc::new(config))
 }
 
 fn referral(query: &Message, zone: &str, server: &str, glue: Option<Ipv4Addr>) -> Message {
