@@ -383,6 +383,20 @@ async fn resolvers_are_heard_with_codes_ttls_and_over_tcp() {
     let resolver = &observation.answers[1];
     assert_eq!((&resolver.outcome, resolver.ttl), (&Outcome::NoSuchName, Some(300)));
 
+    // The library's negative answer does not show the alias that leads to it.
+    dns.primary
+        .change(DOMAIN)
+        .set("@", "MX", 60, &["10 mx"])
+        .set("mx", "CNAME", 60, &["gone"])
+        .apply()
+        .unwrap();
+    assert_eq!(
+        told(&check(config(&dns)).await, AdviceKind::MxTarget),
+        [
+            "MX target mx.contoso.edu is an alias of gone.contoso.edu, which RFC 2181 forbids: name the host itself"
+        ]
+    );
+
     // An answer of all servers, and a resolver that has none: not certain.
     dns.set_mx(DOMAIN, 3600, &[OFFICE_365]).unwrap();
     let mut broken = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
