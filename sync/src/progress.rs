@@ -16,6 +16,7 @@ pub struct Progress {
     /// Seconds since 1970; zero for "not throttled".
     throttled_until: AtomicI64,
     state: Mutex<String>,
+    trouble: Mutex<Option<String>>,
 }
 
 /// The figures at one moment.
@@ -33,6 +34,9 @@ pub struct Snapshot {
     pub throttled_until: Option<Timestamp>,
     /// What is being done, in words; no folder names, no subjects.
     pub state: String,
+    /// What keeps the mirror from carrying over what clients just did, while it lasts.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 impl Progress {
@@ -46,6 +50,7 @@ impl Progress {
             bytes_total: self.bytes_total.load(Ordering::Relaxed),
             throttled_until: (until != 0).then(|| Timestamp::from_second(until).ok()).flatten(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -54,6 +59,11 @@ impl Progress {
         self.messages_done.store(0, Ordering::Relaxed);
         self.bytes_done.store(0, Ordering::Relaxed);
         self.plan(0, 0);
+    }
+
+    /// The mirror cannot go on for this reason; `None` when that is over.
+    pub(crate) fn trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// What the pass has to copy.

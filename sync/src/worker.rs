@@ -128,8 +128,9 @@ impl MailboxWorker {
     /// [`PassError`]; what was done is done, and calling again goes on from there.
     pub async fn pass(&mut self, pass: Pass) -> Result<PassReport, PassError> {
         let result = Box::pin(self.whole_pass(pass)).await;
-        if result.is_err() {
-            self.hang_up();
+        match &result {
+            Ok(_) => self.progress.trouble(None),
+            Err(_) => self.hang_up(),
         }
         result
     }
@@ -222,11 +223,13 @@ impl MailboxWorker {
                 Err(PassError::Local(LocalError::NoMailbox)) => return None,
                 Err(error) => {
                     debug!(%error, "The mirror waits.");
+                    self.progress.trouble(Some(error.to_string()));
                     self.hang_up();
                     return Some(Instant::now() + MIRROR_AGAIN);
                 }
             }
         }
+        self.progress.trouble(None);
         None
     }
 

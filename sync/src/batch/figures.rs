@@ -62,7 +62,8 @@ impl Desk {
         let glance = self.fleet.glance(mailbox.id);
         let tally = self.tally(&mailbox, &glance)?;
         let throttled_until = throttle(&mailbox, &glance).filter(|until| *until > Timestamp::now());
-        let doing = glance.live.map(|live| live.state).filter(|state| !state.is_empty());
+        let (doing, trouble) = glance.live.map(|live| (live.state, live.trouble)).unzip();
+        let doing = doing.filter(|state| !state.is_empty());
         let (declared_moved, declared_by) = mailbox.declared_moved.unzip();
         Ok(MailboxStatus {
             address: mailbox.address,
@@ -74,7 +75,7 @@ impl Desk {
                 MailboxState::Queued
                 | MailboxState::Synced
                 | MailboxState::Failed
-                | MailboxState::Stopped => mailbox.error,
+                | MailboxState::Stopped => mailbox.error.or(trouble.flatten()),
             },
             route: mailbox.route.to_string(),
             declared_moved,
