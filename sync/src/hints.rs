@@ -157,9 +157,14 @@ impl MailboxWorker {
                 self.hints.ask_everything();
                 return Ok(());
             }
-            if !is_unmoved(&folder, &status) {
+            let recorded = ledger.counts(folder.mailbox, folder.id)?.at_source();
+            if !is_unmoved(&folder, &status, recorded) {
                 let scanned = self.scan(&folder, Pass::Incremental, report).await?;
                 todo = todo.union(&scanned.new);
+            }
+            if folder.seen.is_some() {
+                // The folder is through its first pass: what is pending was left by trouble, not by the pass under way.
+                todo = todo.union(&self.pending(&folder)?);
             }
         }
         let counts = ledger.mailbox_counts(self.mailbox)?;

@@ -3,6 +3,7 @@
 //! Order of work: what is in doubt, then what users just did (whenever it comes up), then INBOX and the other
 //! folders, ascending UID in each.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +21,12 @@ use crate::scan::is_unmoved;
 use crate::sides::MAX_REFUSALS;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
+
+/// How often a message that is listed but not given is asked for.
+const MAX_MISSES: u32 = 6;
+
+/// After the second miss and each further one, so much longer is waited.
+const MISSED_AGAIN: Duration = Duration::from_millis(150);
 
 /// Whether the copying makes room for what users just did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,7 +127,8 @@ impl MailboxWorker {
         self.progress.say("comparing");
         let mut marks: Vec<(Folder, Option<SourceMark>)> = Vec::new();
         for (folder, status) in folders {
-            let unmoved = pass == Pass::Incremental && is_unmoved(&folder, &status);
+            let recorded = self.context.ledger.counts(folder.mailbox, folder.id)?.at_source();
+            let unmoved = pass == Pass::Incremental && is_unmoved(&folder, &status, recorded);
             let mark = match unmoved {
                 true => {
                     report.unmoved += 1;
@@ -169,6 +177,8 @@ impl MailboxWorker {
                 match selected {
                     Ok(selected) if selected.uid_validity == folder.source_validity => {
                         self.reconcile(&folder, report).await?;
+                        // What was not stored after all is to be copied.
+                        self.hints.put_back([folder.source.clone()]);
                     }
                     Ok(_) => {}
                     Err(Trouble::Source(SideError::Imap(error))) if !error.is_fatal() => {}
@@ -269,6 +279,7 @@ impl MailboxWorker {
         let mut todo = todo;
         let mut asking = Asking::Together;
         let mut refused_once = UidSet::new();
+        let mut misses = BTreeMap::new();
         while !todo.is_empty() {
             if self.target.as_ref().is_some_and(|target| target.is_stale(Timestamp::now())) {
                 self.target = None;
@@ -306,7 +317,7 @@ impl MailboxWorker {
                 flagged = flagged.union(&self.find_uids(folder, uid_next).await?);
             }
             self.flag_again(folder, &flagged).await?;
-            self.settle_not_given(folder, &pumped.not_given, &asking, report).await?;
+            self.settle_not_given(folder, &pumped.not_given, &mut misses, report).await?;
             self.settle_refused(folder, &pumped.refused, &mut refused_once, report).await?;
 
             if pumped.interrupted && courtesy == Courtesy::ServeHints {
@@ -405,7 +416,7 @@ impl MailboxWorker {
         &mut self,
         folder: &Folder,
         not_given: &[(Uid, String)],
-        asking: &Asking,
+        misses: &mut BTreeMap<Uid, u32>,
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
         if not_given.is_empty() {
@@ -413,6 +424,7 @@ impl MailboxWorker {
         }
         let ledger = self.context.ledger.clone();
         let uids: UidSet = not_given.iter().map(|(uid, _)| *uid).collect();
+        debug!(%uids, "Not given by the source.");
         let source = self.source().await?;
         // Anew: what this session saw when it opened the folder may not be what is there.
         source.examine(&folder.source).await?;
@@ -424,10 +436,13 @@ impl MailboxWorker {
             if message.state != MessageState::Pending {
                 continue;
             }
-            let state = match (there.contains(*uid), asking) {
-                (false, _) => MessageState::Gone,
-                (true, Asking::Together) => continue,
-                (true, Asking::Singly) => {
+            let missed = misses.entry(*uid).or_default();
+            *missed += 1;
+            let state = match there.contains(*uid) {
+                false => MessageState::Gone,
+                // A Dovecot with busy clients gives nothing for a file that is being renamed at that moment.
+                true if *missed < MAX_MISSES => continue,
+                true => {
                     skipped.insert(*uid);
                     MessageState::Skipped(SkipReason::Unreadable(words.clone()))
                 }
@@ -436,6 +451,9 @@ impl MailboxWorker {
         }
         if !change.is_empty() {
             change.commit().await?;
+        }
+        if let Some(most) = not_given.iter().filter_map(|(uid, _)| misses.get(uid)).max() {
+            sleep(MISSED_AGAIN.saturating_mul(most - 1)).await;
         }
         report.skipped += skipped.len();
         match self.note_skipped_facts(folder, &skipped).await {

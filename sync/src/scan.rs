@@ -8,6 +8,8 @@ use mailferry_imap::response::FolderStatus;
 use mailferry_imap::{Flags, Uid, UidSet};
 use mailferry_ledger::{Fingerprint, Folder, Message, MessageState, SkipReason, SourceMark};
 
+use tracing::info;
+
 use crate::changes::Reflagged;
 use crate::look::{self, Fact};
 use crate::sides::from_uid;
@@ -29,13 +31,15 @@ pub(crate) struct Scanned {
 
 /// Whether a folder is as its last finished pass left it. Only a source that keeps mod-sequences can say so: without
 /// them changed flags do not show.
-pub(crate) fn is_unmoved(folder: &Folder, status: &FolderStatus) -> bool {
+/// `recorded` is what the ledger counts at the source.
+pub(crate) fn is_unmoved(folder: &Folder, status: &FolderStatus, recorded: u64) -> bool {
     let Some(seen) = folder.seen else { return false };
     seen.highest_modseq.is_some()
         && seen.highest_modseq == status.highest_modseq
         && seen.uid_next.is_some()
         && seen.uid_next == status.uid_next.map(Uid::value)
         && Some(seen.messages) == status.messages
+        && u64::from(seen.messages) == recorded
         && status.uid_validity == Some(folder.source_validity)
         && folder.held_deletions == 0
 }
@@ -80,11 +84,34 @@ impl MailboxWorker {
                 _ => source.session.uid_search("ALL").await.map_err(Trouble::source)?,
             };
             let mut vanished = UidSet::new();
+            let mut recorded = Vec::new();
+            let mut unreadable = Vec::new();
             for message in ledger.messages(folder.mailbox, folder.id) {
                 let (uid, message) = message?;
+                recorded.push(uid);
                 if message.state != MessageState::Gone && !there.contains(uid) {
                     vanished.insert(uid);
+                } else if matches!(message.state, MessageState::Skipped(SkipReason::Unreadable(_))) {
+                    unreadable.push((uid, message));
                 }
+            }
+            // Perhaps the source gives them today.
+            let mut again = ledger.change();
+            for (uid, message) in unreadable {
+                let message = Message { state: MessageState::Pending, ..message };
+                again.put_message(folder.mailbox, folder.id, uid, message);
+            }
+            if !again.is_empty() {
+                again.commit().await?;
+            }
+            // Whatever kept a message from being recorded when it was new: it is counted, or the numbers never add up.
+            let missed = there.difference(&recorded.into_iter().collect());
+            if !missed.is_empty() {
+                info!(missed = missed.len(), "Messages found that no scan recorded.");
+                let source = self.source().await?;
+                let facts = look::facts(&mut source.session, &missed).await.map_err(Trouble::source)?;
+                self.record_new(folder, &facts, report).await?;
+                scanned.new.extend(facts.iter().map(|fact| fact.uid));
             }
             self.carry_deletions(folder, &vanished, report).await?;
         }

@@ -1,7 +1,5 @@
 //! The two sessions of a worker: how they are opened, and what is remembered about them.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
 use mailferry_imap::net::{self, Selected, Session};
 use mailferry_imap::response::{Listed, Namespaces};
@@ -24,7 +22,6 @@ const TOKEN_MARGIN_SECONDS: i64 = 120;
 pub(crate) struct Source {
     pub(crate) session: Session,
     examined: Option<FolderName>,
-    pub(crate) used: Instant,
 }
 
 impl Source {
@@ -46,7 +43,7 @@ impl Source {
             net::Error::Refused { text, .. } => Trouble::Source(SideError::Login(text)),
             other => Trouble::source(other),
         })?;
-        Ok(Self { session, examined: None, used: Instant::now() })
+        Ok(Self { session, examined: None })
     }
 
     /// Opens a folder read-only.
@@ -83,7 +80,6 @@ pub(crate) struct Target {
     pub(crate) session: Session,
     pub(crate) token: Token,
     pub(crate) refusals: u32,
-    pub(crate) used: Instant,
     selected: Option<(FolderName, Selected)>,
 }
 
@@ -135,7 +131,7 @@ impl Target {
             }
             Err(error) => return Err(Trouble::target(error)),
         }
-        Ok(Self { session, token, refusals: 0, used: Instant::now(), selected: None })
+        Ok(Self { session, token, refusals: 0, selected: None })
     }
 
     /// Whether the session should be left for a new one before more work begins.

@@ -172,7 +172,10 @@ async fn spooled(
     let send = async |piece| out.send(piece).await.map_err(|_| Nobody);
     let mut reader = body.open();
     // The first bytes before the start: a body that cannot be read at all is asked of the source in the next run.
-    let Ok(mut chunk) = reader.next_chunk().await else { return Ok(()) };
+    let Ok(mut chunk) = reader.next_chunk().await else {
+        shared.state().pumped.unnamed.insert(uid);
+        return Ok(());
+    };
     send(Piece::Start { uid, size: body.size(), origin: Origin::Spool }).await?;
     while let Some(bytes) = chunk {
         hand_on(shared, bytes, out).await?;
