@@ -77,10 +77,16 @@ impl Tap {
                 if self.partial.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
                 }
-                self.partial.parts.push(Part::Text(text));
                 match literal {
-                    Some(literal) => self.on_client_literal(literal),
-                    None => self.on_command(),
+                    Some(literal) => {
+                        // A copy: while the literal passes, a slice would keep a whole chunk alive.
+                        self.partial.parts.push(Part::Text(Bytes::copy_from_slice(&text)));
+                        self.on_client_literal(literal);
+                    }
+                    None => {
+                        self.partial.parts.push(Part::Text(text));
+                        self.on_command();
+                    }
                 }
             }
             Piece::Data { bytes, left } => {
@@ -120,11 +126,15 @@ impl Tap {
 
     fn end_client_literal(&mut self) {
         let part = match self.partial.literal.take() {
-            Some(Fate::Keep(kept)) => Part::Literal(kept.freeze()),
+            Some(Fate::Keep(kept)) => {
+                self.partial.text += kept.len();
+                Part::Literal(kept.freeze())
+            }
             Some(Fate::Body(_, size) | Fate::Skip(size)) => Part::Streamed { size },
             None => return,
         };
-        self.partial.text += std::mem::size_of::<Part>();
+        // The literal and the text before it.
+        self.partial.text += 2 * std::mem::size_of::<Part>();
         self.partial.parts.push(part);
     }
 
@@ -141,7 +151,8 @@ impl Tap {
             return self.go_blind(Blindness::TooMuch);
         }
         let kind = kind(&command, partial.bodies);
-        self.pending.push_back(Pending { tag: command.tag, kind });
+        // Copies, here and of names: slices would keep whole chunks alive.
+        self.pending.push_back(Pending { tag: Bytes::copy_from_slice(&command.tag), kind });
     }
 
     /// `+`: the source is ready for a literal (or continues some other exchange).
@@ -337,7 +348,7 @@ fn holds(text: &[u8], words: &[u8]) -> bool {
 fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {
     let folder = |at: usize| {
         let name = command.arguments.get(at).and_then(Value::bytes);
-        name.map(|name| FolderName::from_wire(name.clone()))
+        name.map(|name| FolderName::from_wire(Bytes::copy_from_slice(name)))
     };
     let known = |kind: Option<Kind>| kind.unwrap_or(Kind::Unread);
     match command.verb.as_str() {

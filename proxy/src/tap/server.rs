@@ -35,10 +35,16 @@ impl Tap {
                 if self.response.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
                 }
-                self.response.parts.push(Part::Text(text));
                 match literal {
-                    Some(literal) => self.on_server_literal(literal.size),
-                    None => self.on_response(),
+                    Some(literal) => {
+                        // A copy: while the literal passes, a slice would keep a whole chunk alive.
+                        self.response.parts.push(Part::Text(Bytes::copy_from_slice(&text)));
+                        self.on_server_literal(literal.size);
+                    }
+                    None => {
+                        self.response.parts.push(Part::Text(text));
+                        self.on_response();
+                    }
                 }
             }
             Piece::Data { bytes, left } => {
@@ -58,11 +64,13 @@ impl Tap {
     }
 
     fn on_server_literal(&mut self, size: u64) {
+        // The literal and the text before it.
+        self.response.text += 2 * std::mem::size_of::<Part>();
+        // Asked first: reading on from the beginning at each literal of a long ENVELOPE would cost their square.
+        let may_be_body = self.response.body.is_none() && self.is_section_next();
         self.response.parts.push(Part::Streamed { size });
-        let body = match (&self.response.body, response::fetch_so_far(&self.response.parts)) {
-            (None, Some((fetched, item))) => self.begin_fetched(&fetched, &item, size),
-            (Some(_), _) | (_, None) => None,
-        };
+        let so_far = may_be_body.then(|| response::fetch_so_far(&self.response.parts)).flatten();
+        let body = so_far.and_then(|(fetched, item)| self.begin_fetched(&fetched, &item, size));
         let fate = if body.is_some() {
             self.response.body = body;
             Fate::Body
@@ -76,6 +84,15 @@ impl Tap {
         if size == 0 {
             self.end_server_literal();
         }
+    }
+
+    /// Whether the text before a literal ends as the name of a message does: `BODY[]`, `BODY[]<0>`, `RFC822`.
+    fn is_section_next(&self) -> bool {
+        let Some(Part::Text(text)) = self.response.parts.last() else { return false };
+        let before = text.iter().rposition(|byte| *byte == b'{').map_or(&text[..], |at| &text[..at]);
+        let before = before.strip_suffix(b"~").unwrap_or(before).trim_ascii_end();
+        let is_rfc822 = before.len() >= 6 && before[before.len() - 6..].eq_ignore_ascii_case(b"RFC822");
+        is_rfc822 || before.ends_with(b"[]") || before.ends_with(b">")
     }
 
     fn end_server_literal(&mut self) {

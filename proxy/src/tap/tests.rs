@@ -622,3 +622,26 @@ proptest! {
         prop_assert_eq!(whole, cut);
     }
 }
+
+#[test]
+fn endless_literals_of_one_command_make_it_blind() {
+    let mut tap = Tap::new(MailboxId(1));
+    tap.on_client(Bytes::from_static(b"a1 SEARCH"));
+    let literal = [b" {60000+}\r\n".as_slice(), &[b'x'; 60_000]].concat();
+    for _ in 0..MAX_TEXT / 60_000 + 2 {
+        tap.on_client(Bytes::copy_from_slice(&literal));
+    }
+    assert_eq!(tap.take(), [Observed::Blind(Blindness::TooMuch)]);
+}
+
+#[test]
+fn names_in_literals_do_not_cost_their_square() {
+    let mut tap = Tap::new(MailboxId(1));
+    tap.on_server(Bytes::from_static(b"* 1 FETCH (ENVELOPE (NIL NIL ("));
+    let name = Bytes::from_static(b"({1}\r\nx NIL \"a\" \"b\")");
+    for _ in 0..60_000 {
+        tap.on_server(name.clone());
+    }
+    tap.on_server(Bytes::from_static(b")) UID 7)\r\n"));
+    assert_eq!(tap.take(), []);
+}
