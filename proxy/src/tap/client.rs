@@ -15,11 +15,17 @@ use super::{Blindness, BodyNumber, MAX_KEPT, MAX_PENDING, MAX_TEXT, Observed, Se
 pub(crate) struct Partial {
     parts: Vec<Part>,
     text: usize,
+    /// How many parentheses are open.
+    depth: i64,
     literal: Option<Fate>,
     /// A synchronising literal was announced and the source has not answered.
     awaits: bool,
     /// The source answered before the command was complete.
     answered: bool,
+    /// The last byte of the message under way.
+    last: u8,
+    /// A message in it has bytes that a source may store as others.
+    odd: bool,
     pub(crate) bodies: Vec<BodyNumber>,
 }
 
@@ -74,6 +80,7 @@ impl Tap {
         match piece {
             Piece::Line { text, literal } => {
                 self.partial.text += text.len();
+                self.partial.depth += depth(&text);
                 if self.partial.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
                 }
@@ -95,6 +102,8 @@ impl Tap {
                     Some(Fate::Keep(kept)) => kept.extend_from_slice(&bytes),
                     Some(Fate::Body(body, _)) => {
                         let body = *body;
+                        self.partial.odd |= is_odd(self.partial.last, &bytes, left);
+                        self.partial.last = bytes.last().copied().unwrap_or_default();
                         self.see(Observed::Chunk(body, bytes));
                     }
                     Some(Fate::Skip(_)) | None => {}
@@ -108,9 +117,10 @@ impl Tap {
 
     fn on_client_literal(&mut self, literal: Literal) {
         self.partial.awaits = literal.sync == Sync::Yes;
-        let fate = if is_message(&self.partial.parts) {
+        let fate = if self.partial.depth == 0 && is_message(&self.partial.parts) {
             let body = self.next_body();
             self.partial.bodies.push(body);
+            self.partial.last = 0;
             self.see(Observed::Begin { body, size: literal.size, key: None });
             Fate::Body(body, literal.size)
         } else if literal.size <= MAX_KEPT {
@@ -150,7 +160,13 @@ impl Tap {
         if self.pending.len() >= MAX_PENDING {
             return self.go_blind(Blindness::TooMuch);
         }
-        let kind = kind(&command, partial.bodies);
+        // Of an APPEND without a folder's name, or with bytes that the source may store as others (Dovecot makes bare
+        // line feeds CRLF), no body is of use.
+        let is_of_use = !partial.odd && command.arguments.first().is_some_and(|name| name.bytes().is_some());
+        let (bodies, useless) =
+            if is_of_use { (partial.bodies, Vec::new()) } else { (Vec::new(), partial.bodies) };
+        useless.into_iter().for_each(|body| self.see(Observed::Discard(body)));
+        let kind = kind(&command, bodies);
         // Copies, here and of names: slices would keep whole chunks alive.
         self.pending.push_back(Pending { tag: Bytes::copy_from_slice(&command.tag), kind });
     }
@@ -319,19 +335,35 @@ impl Partial {
     }
 }
 
+/// Whether a message goes on with bytes that a source may store as others: line ends that are no CRLF, and NUL.
+fn is_odd(mut last: u8, bytes: &[u8], left: u64) -> bool {
+    let mut from = 0;
+    for at in memchr::memchr3_iter(b'\r', b'\n', 0, bytes) {
+        if at > from {
+            if last == b'\r' {
+                return true;
+            }
+            last = 0; // Anything but a line end.
+        }
+        match (last, bytes[at]) {
+            (b'\r', b'\n') => last = b'\n',
+            (b'\r', _) | (_, b'\n' | 0) => return true,
+            (_, byte) => last = byte,
+        }
+        from = at + 1;
+    }
+    last == b'\r' && (from < bytes.len() || left == 0)
+}
+
 /// Whether the literal that the last part announces is a whole message: any literal of an APPEND but the folder's name,
-/// and but what RFC 4469 (CATENATE) and RFC 6855 (UTF8, literal8) put together.
+/// and but a literal8. What stands in parentheses (CATENATE of RFC 4469, UTF8 of RFC 6855) is none either.
 fn is_message(parts: &[Part]) -> bool {
-    let texts = || {
-        parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text),
-            Part::Literal(_) | Part::Streamed { .. } => None,
-        })
+    let (Some(Part::Text(first)), Some(Part::Text(last))) = (parts.first(), parts.last()) else {
+        return false;
     };
-    let (Some(first), Some(last)) = (texts().next(), texts().last()) else { return false };
     let mut words = first.split(|byte| *byte == b' ');
     let verb = words.nth(1).unwrap_or_default();
-    if !verb.eq_ignore_ascii_case(b"APPEND") || texts().any(|text| holds(text, b"CATENATE (")) {
+    if !verb.eq_ignore_ascii_case(b"APPEND") {
         return false;
     }
     let name_follows = parts.len() == 1
@@ -341,8 +373,20 @@ fn is_message(parts: &[Part]) -> bool {
     !name_follows && !literal8
 }
 
-fn holds(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words))
+/// How many parentheses a text opens, less those that it closes; quoted ones do not count.
+fn depth(text: &[u8]) -> i64 {
+    let (mut depth, mut quoted) = (0, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => drop(bytes.next()),
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+    }
+    depth
 }
 
 fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {

@@ -321,7 +321,7 @@ fn appended_bodies_are_told_by_their_uid() {
         C: abc
         S: a1 OK [APPENDUID 5 21] done
         C: a2 append {4+}
-        C: Sent {5+}
+        C: Sent {6+}
         C: x{3}
         C: 
         S: a2 OK [APPENDUID 5 22] done
@@ -347,7 +347,7 @@ fn appended_bodies_are_told_by_their_uid() {
     ",
         expect![[r#"
             Appended Sent;5/21 "abc"
-            Appended Sent;5/22 "x{3}\r"
+            Appended Sent;5/22 "x{3}\r\n"
             Appended Se"nt;5/30 "a"
             Appended Se"nt;5/31 "bb"
             discarded
@@ -644,4 +644,47 @@ fn names_in_literals_do_not_cost_their_square() {
     }
     tap.on_server(Bytes::from_static(b")) UID 7)\r\n"));
     assert_eq!(tap.take(), []);
+}
+
+#[test]
+fn appended_bytes_that_a_source_may_store_as_others_are_no_body() {
+    let told = |body: &str| {
+        let announced = format!("a1 APPEND Sent {{{}+}}\r\n", body.len());
+        let append = [('C', announced.into_bytes()), ('C', body.into()), ('C', b"\r\n".to_vec())];
+        let lines = [&append[..], &[('S', b"a1 OK [APPENDUID 5 1] done\r\n".to_vec())]].concat();
+        let whole = replay(&lines, |_| Vec::new());
+        assert_eq!(replay(&lines, |length| (0..length).collect()), whole, "bytewise");
+        whole
+    };
+    assert_eq!(told("a\r\n\r\nb\r\nc"), "Appended Sent;5/1 \"a\\r\\n\\r\\nb\\r\\nc\"\n");
+    for odd in ["a\r\nb\n", "\n", "a\rb\r\n", "a\r\r\n", "a\0b", "a\r\nb\r"] {
+        assert_eq!(told(odd), "discarded\nchanged Sent\n", "{odd:?}");
+    }
+}
+
+#[test]
+fn parts_of_an_appended_message_are_no_message() {
+    check(
+        "
+        C: a1 APPEND Sent  CATENATE  (URL \"/x\" TEXT {1+}
+        C: z)
+        S: a1 OK [APPENDUID 5 1] done
+        C: a2 APPEND \"S(\" (\\Seen) ANNOTATION (/c (value.priv {1+}
+        C: z)) {1+}
+        C: m
+        S: a2 OK [APPENDUID 5 2] done
+        C: a3 APPEND  {4+}
+        C: Sent {1+}
+        C: m
+        S: a3 NO no
+        C: a4 DELETE x
+        S: a4 OK done
+    ",
+        expect![[r#"
+            changed Sent
+            Appended S(;5/2 "m"
+            discarded
+            folders changed
+        "#]],
+    );
 }
