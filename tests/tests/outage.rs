@@ -1,7 +1,7 @@
 //! Target down, token endpoint down, spool disk full: clients notice nothing, the state is shown, work resumes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailferry_tests::mail::{Recipe, exact};
 use mailferry_tests::stand::{Options, Person, Stand};
@@ -94,22 +94,41 @@ async fn with_the_spool_folder_gone_clients_notice_nothing_and_the_pass_fills_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_renewed_before_they_end_and_an_expired_session_is_no_loss() {
+async fn a_token_is_renewed_before_it_ends() {
     let mut stand = Stand::start(Options::default()).await.unwrap();
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(9, 30).mailbox()).unwrap();
-    stand.tokens.set_lifetime(Duration::from_secs(34));
+    stand.tokens.set_lifetime(Duration::from_secs(12));
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
     stand.synced("B1", PATIENCE).await.unwrap();
     let issued = stand.tokens.issued();
-    stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(issued, 1, "one token for the whole pass");
+    tokio::time::sleep(Duration::from_secs(10)).await;
     stand
         .source
         .load(&terry.login, (0..3).map(|n| exact(&["INBOX"], 900 + n, "late", 1_650_000_000)))
         .unwrap();
     stand.sync_again("B1", PATIENCE).await.unwrap();
-    assert!(stand.tokens.issued() > issued, "a new token was asked for");
+    assert!(stand.tokens.issued() > issued, "asked again when most of its life was over");
+    let account = stand.account(&terry).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_expires_during_the_copy_costs_nothing() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    stand.source.load(&terry.login, Recipe::small(9, 150).mailbox()).unwrap();
+    stand.target.relay.set_latency(Duration::from_millis(5));
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    let started = Instant::now();
+    while stand.target.relay.counts().of("APPEND") < 20 {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
+    stand.synced("B1", PATIENCE).await.unwrap();
+    assert!(stand.tokens.issued() > 1, "a new token, not the old one again");
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");
 }
