@@ -35,6 +35,10 @@ impl Tap {
                 if self.response.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
                 }
+                if !self.goes_on(&text) {
+                    // The source announced more or fewer bytes than the message had: no line is sure any more.
+                    return self.go_blind(Blindness::Unframable);
+                }
                 match literal {
                     Some(literal) => {
                         // A copy: while the literal passes, a slice would keep a whole chunk alive.
@@ -86,6 +90,13 @@ impl Tap {
         }
     }
 
+    /// Whether a text may follow what came of the response: behind a message, more items or the end of the list.
+    fn goes_on(&self, text: &[u8]) -> bool {
+        let behind_body =
+            self.response.body.is_some() && matches!(self.response.parts.last(), Some(Part::Streamed { .. }));
+        !behind_body || matches!(text.first(), Some(b' ' | b')'))
+    }
+
     /// Whether the text before a literal ends as the name of a message does: `BODY[]`, `BODY[]<0>`, `RFC822`.
     fn is_section_next(&self) -> bool {
         let Some(Part::Text(text)) = self.response.parts.last() else { return false };
@@ -108,6 +119,11 @@ impl Tap {
         let Some(Part::Text(first)) = response.parts.first() else { return };
         if !matters(first) {
             return;
+        }
+        let ends =
+            matches!(response.parts.last(), Some(Part::Text(text)) if text.trim_ascii_end().ends_with(b")"));
+        if response.body.is_some() && !ends {
+            return self.go_blind(Blindness::Unframable);
         }
         match response::parse(&response.parts) {
             response::Response::Tagged { tag, text } => self.on_tagged(&tag, &text),

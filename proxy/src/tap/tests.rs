@@ -688,3 +688,17 @@ fn parts_of_an_appended_message_are_no_message() {
         "#]],
     );
 }
+
+#[test]
+fn a_message_of_another_length_than_announced_makes_it_blind() {
+    for rest in ["and more of it", " and more of it"] {
+        selected(
+            &format!(
+                "C: a1 FETCH 1 (UID BODY[])\nS: * 1 FETCH (UID 7 BODY[] {{3}}\nS: abc{rest}\nS: )\nS: a1 OK done"
+            ),
+            expect![[r#"
+                blind: unframable
+            "#]],
+        );
+    }
+}
