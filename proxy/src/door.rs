@@ -25,6 +25,9 @@ const MAX_LITERAL: u64 = 8 * 1024;
 /// The largest command with all its literals.
 const MAX_COMMAND: usize = 64 * 1024;
 
+/// The most commands on their way to the source at once.
+const MAX_UNANSWERED: usize = 100;
+
 /// The most bytes that [`Door::on_client`] needs to see at once.
 pub(crate) const MAX_BUFFERED: usize = MAX_SASL_LINE + 1;
 
@@ -69,8 +72,8 @@ pub(crate) enum Logins {
 pub(crate) struct Door {
     leg: Leg,
     state: State,
-    /// Commands, other than logins, that the source has not answered.
-    unanswered: u32,
+    /// The tags of commands, other than logins, that the source has not answered.
+    unanswered: Vec<Vec<u8>>,
     login: Option<String>,
 }
 
@@ -117,7 +120,7 @@ struct Attempt {
 
 impl Door {
     pub(crate) fn new(leg: Leg) -> Self {
-        Self { leg, state: State::Command, unanswered: 0, login: None }
+        Self { leg, state: State::Command, unanswered: Vec::new(), login: None }
     }
 
     /// What the client's leg is like.
@@ -185,7 +188,9 @@ impl Door {
             | State::Rest(_)
             | State::Verdict(_)
             | State::Sasl(_) => {
-                self.unanswered = self.unanswered.saturating_sub(1);
+                if let Some(at) = self.unanswered.iter().position(|tag| tag == word) {
+                    self.unanswered.remove(at);
+                }
                 Heard::Line
             }
         }
@@ -222,6 +227,12 @@ impl Door {
         }
         if tag.is_empty() {
             return Move::Forward(end); // The source says what is wrong with it.
+        }
+        if self.unanswered.len() >= MAX_UNANSWERED
+            || self.unanswered.iter().any(|unanswered| unanswered == tag)
+        {
+            // The answer to the other command would be taken for this one's: for an accepted login, in the worst case.
+            return Move::Wait;
         }
         let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0 };
         self.on_text(current, line)
@@ -267,7 +278,7 @@ impl Door {
                 (Some(sasl), None)
             }
             Verb::StartTls | Verb::Other => {
-                self.unanswered += 1;
+                self.unanswered.push(current.tag.clone());
                 return;
             }
         };
@@ -295,7 +306,7 @@ impl Door {
             // Plain text behind STARTTLS would be taken for what came under TLS (CVE-2011-0411 and its kin).
             return Move::Close(b"* BYE Commands behind STARTTLS are not taken.\r\n".to_vec());
         }
-        if self.unanswered > 0 {
+        if !self.unanswered.is_empty() {
             return Move::Wait;
         }
         Move::StartTls(end, [tag, b" OK Begin TLS negotiation now.\r\n"].concat())

@@ -193,6 +193,32 @@ fn what_stands_behind_a_login_waits_for_its_answer() {
 }
 
 #[test]
+fn no_other_commands_answer_is_taken_for_a_logins() {
+    check(
+        "
+        C: a NOOP
+        C: a LOGIN bob wrong
+        S: a OK noop
+        S: a NO wrong
+        C: b NOOP
+        C: b LOGIN {3}
+        S: b OK noop
+        C: b2 NOOP
+        S: b BAD no literals here
+    ",
+        expect![[r#"
+            a NOOP
+            a LOGIN bob wrong
+            Refused
+            b NOOP
+            b LOGIN {3}
+            Refused
+            b2 NOOP
+        "#]],
+    );
+}
+
+#[test]
 fn starttls_is_answered_here() {
     check_at(
         Leg::BeforeStartTls,
