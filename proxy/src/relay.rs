@@ -125,7 +125,10 @@ where
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.up.poll_room(&mut self.source, cx))?;
+            if ready!(self.up.poll_room(&mut self.source, cx)).is_err() {
+                // The source takes nothing more; its last words are still for the client.
+                self.up = Pipe { state: PipeState::Ended, ..Pipe::default() };
+            }
             if self.up.state == PipeState::Ended {
                 return Poll::Ready(Ok(()));
             }
@@ -133,7 +136,10 @@ where
                 Poll::Ready(Some(chunk)) => self.on_up(chunk),
                 Poll::Ready(None) => self.up.state = PipeState::Ending,
                 Poll::Pending => {
-                    self.up.poll_flush(&mut self.source, cx)?;
+                    if self.up.poll_flush(&mut self.source, cx).is_err() {
+                        self.up = Pipe { state: PipeState::Ended, ..Pipe::default() };
+                        return Poll::Ready(Ok(()));
+                    }
                     return Poll::Pending;
                 }
             }

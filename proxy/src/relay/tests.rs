@@ -169,3 +169,39 @@ async fn a_client_that_never_reads_costs_a_bounded_queue() {
     assert!(relay.down.queue.iter().map(Bytes::len).sum::<usize>() <= CHUNK);
     assert!(!relay.at_rest());
 }
+
+/// Takes nothing.
+struct Deaf;
+
+impl AsyncWrite for Deaf {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_takes_nothing_more_still_has_its_say() {
+    let (client_near, mut client_far) = duplex(4);
+    let said: &[u8] = b"* BYE idle for too long\r\n";
+    let source = tokio::io::join(said, Deaf);
+    let (bytes_up, bytes_down) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut relay = Relay::new(
+        (client_near, Bytes::from_static(b"a1 NOOP\r\n")),
+        (source, Bytes::new()),
+        None,
+        (&bytes_up, &bytes_down),
+    );
+    let relaying = async move { while relay.run().await.unwrap() != Passed::Closed {} };
+    let mut heard = Vec::new();
+    let ((), read) = tokio::join!(relaying, client_far.read_to_end(&mut heard));
+    read.unwrap();
+    assert_eq!(heard, said);
+}
