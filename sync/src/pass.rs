@@ -295,6 +295,9 @@ impl MailboxWorker {
             if pumped.copied > 0 {
                 self.pace.on_progress();
             }
+            if let Some(trouble) = &pumped.trouble {
+                self.hang_up_after(trouble); // While it is known which token is no longer taken.
+            }
             if pumped.source_spoilt {
                 self.source = None;
             }
