@@ -28,7 +28,6 @@ mod upstream;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mailferry_imap::net::Security;
@@ -79,7 +78,7 @@ impl Proxy {
             .collect::<Result<_, _>>()?;
         let addresses = doors.iter().map(|door| door.address).collect();
         let book = Arc::new(Book::default());
-        let mirror = Mirror { ledger, spool, book: book.clone(), load: Arc::new(AtomicUsize::new(0)) };
+        let mirror = Mirror::new(ledger, spool, book.clone());
         let admission = Mutex::new(Admission::new(&config.limits));
         let shared = Arc::new(Shared { config, acceptor, book, mirror, admission });
         Ok(Self { inner: Arc::new(Inner { shared, certificates, addresses, doors: Mutex::new(doors) }) })

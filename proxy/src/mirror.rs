@@ -12,7 +12,7 @@ use bytes::Bytes;
 use mailferry_imap::{MailboxId, MessageKey};
 use mailferry_ledger::Ledger;
 use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -26,6 +26,10 @@ const MAX_CHUNKS: usize = 8192;
 
 /// How much is collected before a file is written: in a thread of its own, since a disk may hang.
 const FILE_BATCH: usize = 512 * 1024;
+
+/// Threads that taps may block at once, on the ledger and the disk. Names are resolved in the same pool: a disk that hangs
+/// must not take all of it, or no client reached the source any more.
+const MAX_THREADS: usize = 64;
 
 /// What a FETCH brought is told when it is done, so that the mirror does not fetch the rest of it meanwhile; but
 /// not more than this many bodies late, this many bytes, and this long.
@@ -102,10 +106,33 @@ pub(crate) struct Mirror {
     pub(crate) spool: Spool,
     pub(crate) book: Arc<Book>,
     /// Bytes that wait for all taps together.
-    pub(crate) load: Arc<AtomicUsize>,
+    load: Arc<AtomicUsize>,
+    threads: Arc<Semaphore>,
 }
 
 impl Mirror {
+    pub(crate) fn new(ledger: Ledger, spool: Spool, book: Arc<Book>) -> Self {
+        let threads = Arc::new(Semaphore::new(MAX_THREADS));
+        Self { ledger, spool, book, load: Arc::default(), threads }
+    }
+
+    /// Runs where blocking is allowed, in one of a few threads; `None` when it came to nothing.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let permit = self.threads.clone().acquire_owned().await.ok()?;
+        let working = spawn_blocking(move || {
+            let done = work();
+            drop(permit); // Only now, even when nobody waits for it any more.
+            done
+        });
+        working.await.ok()
+    }
+
+    /// Bytes that wait for all taps together.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
     /// A tap for a session that logged in by this name: the sender for the relay and the task, which the session awaits.
     /// Whose mailbox it is is found out in the task; for unknown users it just ends.
     pub(crate) fn tap(
@@ -147,14 +174,14 @@ impl Mirror {
     async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
         let ledger = self.ledger.clone();
         let name = login.clone();
-        let found = spawn_blocking(move || ledger.mailbox_by_login(&name)).await;
+        let found = self.blocking(move || ledger.mailbox_by_login(&name)).await;
         let mailbox = match found {
-            Ok(Ok(mailbox)) => mailbox,
-            Ok(Err(error)) => {
+            Some(Ok(mailbox)) => mailbox,
+            Some(Err(error)) => {
                 debug!(%error, "Mailbox of a login not found out.");
                 None
             }
-            Err(_) => None,
+            None => None,
         };
         page.set_login(Some(login), mailbox.as_ref().map(|mailbox| mailbox.id));
         // With a `UserRoot` the passes know the folders by other names than the client does: they alone can tell.
@@ -301,11 +328,11 @@ impl Listening {
     async fn begin(&mut self, body: BodyNumber, size: u64, key: Option<MessageKey>) {
         let asked = if key.is_some() { Asked::Yes } else { Asked::No };
         let mirror = self.mirror.clone();
-        let room = spawn_blocking(move || match key {
+        let room = self.mirror.blocking(move || match key {
             Some(key) if mirror.has(&key) => None,
             Some(_) | None => mirror.spool.body(size).ok(),
         });
-        if let Ok(Some(writer)) = room.await {
+        if let Some(Some(writer)) = room.await {
             self.bodies.insert(body, Writing { writer, asked, batch: Vec::new(), batched: 0 });
         }
     }
@@ -324,7 +351,7 @@ impl Listening {
             && let Some(writing) = self.bodies.remove(&body)
         {
             let asked = writing.asked;
-            if let Ok(writer) = writing.written().await {
+            if let Ok(writer) = writing.written(&self.mirror).await {
                 self.bodies.insert(body, Writing { writer, asked, batch: Vec::new(), batched: 0 });
             }
         }
@@ -334,7 +361,7 @@ impl Listening {
         let writing = self.bodies.remove(&body);
         let asked = writing.as_ref().map(|writing| writing.asked);
         let finished = match writing {
-            Some(writing) => writing.written().await.ok().and_then(BodyWriter::finish),
+            Some(writing) => writing.written(&self.mirror).await.ok().and_then(BodyWriter::finish),
             None => None,
         };
         let news = match asked {
@@ -361,7 +388,7 @@ impl Listening {
 
     async fn is_had(&self, key: &MessageKey) -> bool {
         let (mirror, key) = (self.mirror.clone(), key.clone());
-        spawn_blocking(move || mirror.has(&key)).await.unwrap_or(false)
+        self.mirror.blocking(move || mirror.has(&key)).await.unwrap_or(false)
     }
 }
 
@@ -380,7 +407,7 @@ impl Mirror {
 
 impl Writing {
     /// Writes what was collected, where blocking is allowed.
-    async fn written(self) -> Result<BodyWriter, Full> {
+    async fn written(self, mirror: &Mirror) -> Result<BodyWriter, Full> {
         let Self { mut writer, batch, .. } = self;
         if batch.is_empty() {
             return Ok(writer);
@@ -389,6 +416,41 @@ impl Writing {
             batch.iter().try_for_each(|bytes| writer.write(bytes))?;
             Ok(writer)
         };
-        spawn_blocking(write).await.unwrap_or(Err(Full))
+        mirror.blocking(write).await.unwrap_or(Err(Full))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use mailferry_spool::Limits;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_takes_few_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
+        let spool = Spool::new(Limits { memory_bytes: 0, disk_bytes: 0, dir: dir.path().to_owned() });
+        let mirror = Mirror::new(ledger, spool, Arc::default());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_THREADS + 1)
+            .build()
+            .unwrap();
+        let mut hanging = Vec::new();
+        runtime.block_on(async {
+            for _ in 0..2 * MAX_THREADS {
+                let (release, wait) = channel::<()>();
+                let mirror = mirror.clone();
+                tokio::spawn(async move { mirror.blocking(move || wait.recv().is_ok()).await });
+                hanging.push(release);
+                tokio::task::yield_now().await;
+            }
+            let other = tokio::time::timeout(Duration::from_secs(20), spawn_blocking(|| "done"));
+            assert_eq!(other.await.unwrap().unwrap(), "done");
+            hanging.clear();
+        });
     }
 }

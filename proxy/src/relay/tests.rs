@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use mailferry_spool::{Limits, Spool};
 use proptest::prelude::*;
@@ -38,12 +37,9 @@ async fn relayed(up: Vec<Vec<u8>>, down: Vec<Vec<u8>>, pipe: usize, beside: Besi
         },
         ..ProxyLimits::default()
     };
-    let mirror = Mirror {
-        ledger: mailferry_ledger::Ledger::open(&dir.path().join("ledger")).unwrap().ledger,
-        spool: Spool::new(Limits { memory_bytes: 100, disk_bytes: 0, dir: dir.path().join("spool") }),
-        book: Arc::new(Book::default()),
-        load: Arc::new(AtomicUsize::new(0)),
-    };
+    let ledger = mailferry_ledger::Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
+    let spool = Spool::new(Limits { memory_bytes: 100, disk_bytes: 0, dir: dir.path().join("spool") });
+    let mirror = Mirror::new(ledger, spool, Arc::new(Book::default()));
     let page = mirror.book.open(([127, 0, 0, 1], 1).into());
     let (tap, listening) = mirror.tap_for(mailferry_imap::MailboxId(1), page, &limits);
     let (tap, listening, stuck) = match beside {
@@ -67,7 +63,7 @@ async fn relayed(up: Vec<Vec<u8>>, down: Vec<Vec<u8>>, pipe: usize, beside: Besi
     if let Some(stuck) = stuck {
         stuck.await;
     }
-    assert_eq!(mirror.load.load(Ordering::Relaxed), 0, "every byte for the tap is accounted for");
+    assert_eq!(mirror.waiting(), 0, "every byte for the tap is accounted for");
     (at_source, at_client)
 }
 
