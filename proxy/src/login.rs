@@ -1,7 +1,7 @@
 //! From the greeting to the login: carries out what the [`Door`] decides.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mailferry_imap::frame::{Framer, Piece};
@@ -15,6 +15,9 @@ use crate::filter::{Leg, filtered};
 use crate::listener::Shared;
 use crate::stream::Stream;
 use crate::upstream::Upstream;
+
+/// How long a last word may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A session whose login the source accepted.
 #[derive(Debug)]
@@ -65,11 +68,18 @@ pub(crate) async fn enter(
         from_source: Framer::server().with_max_line(MAX_BUFFERED),
         door: Door::new(leg),
     };
-    entry.say_line(&greeting).await?;
-    if greeting.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"* PREAUTH")) {
-        return Ok(entry.logged_in(Bytes::from(rest)));
+    let entered = async {
+        entry.say_line(&greeting).await?;
+        if greeting.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"* PREAUTH")) {
+            return Ok(entry.logged_in(Bytes::from(rest)));
+        }
+        entry.run(rest.freeze(), acceptor).await
+    };
+    // A client that reads nothing is not waited for, nor a source.
+    match timeout(shared.config.limits.login + FAREWELL, entered).await {
+        Ok(outcome) => outcome,
+        Err(_) => Ok(Outcome::Ended("too long without a login, and deaf")),
     }
-    entry.run(rest.freeze(), acceptor).await
 }
 
 impl Entry<'_> {

@@ -11,7 +11,7 @@ use mailferry_ledger::Ledger;
 use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyError, ProxyLimits};
 use mailferry_spool::{Limits, Spool};
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -161,6 +161,41 @@ async fn connections_are_limited_by_address_and_kicked() {
     assert_eq!(sessions.len(), 2);
     assert!(proxy.kick(sessions[0].id) && !proxy.kick(99));
     assert!(matches!(first.read(&mut [0]).await, Ok(0) | Err(_)), "kicked");
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(proxy.counters().open, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_does_not_stay_without_a_login() {
+    let place = Place::new();
+    let source = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        host: "127.0.0.1".to_owned(),
+        port: source.local_addr().unwrap().port(),
+        security: Security::None,
+        trust: Trust::Off,
+    };
+    let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), security: Security::None };
+    let config = ProxyConfig {
+        listen: vec![listen],
+        certificates: Vec::new(),
+        source: server,
+        tls: TlsClient::new(&Trust::Off).unwrap(),
+        limits: ProxyLimits { login: Duration::from_secs(1), ..ProxyLimits::default() },
+    };
+    let proxy = Arc::new(Proxy::new(config, place.ledger.clone(), place.spool.clone()).unwrap());
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn({
+        let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+        async move { proxy.run(shutdown).await }
+    });
+    let _deaf = TcpStream::connect(proxy.addresses()[0]).await.unwrap();
+    let (mut talkative, _) = source.accept().await.unwrap();
+    let news = format!("* OK {}\r\n", "x".repeat(60_000)).into_bytes();
+    // Until the proxy lets go of both.
+    let talking = async { while talkative.write_all(&news).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), talking).await.unwrap();
     shutdown.cancel();
     running.await.unwrap();
     assert_eq!(proxy.counters().open, 0);
