@@ -6,13 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mailferry_imap::net::Security;
+use mailferry_spool::Seen;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::Blindness;
 use crate::book::{Page, count};
 use crate::filter::Leg;
 use crate::listener::Shared;
@@ -23,6 +26,9 @@ use crate::upstream;
 
 /// How often a session that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a tap may go on after its session.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
@@ -119,11 +125,23 @@ async fn relayed(
     totals.bytes_down.fetch_add(page.bytes_down.load(Ordering::Relaxed), Ordering::Relaxed);
     // The relay is gone and with it the tap's sender: the task ends when it has seen everything.
     if let Some(listening) = listening
-        && listening.await.is_err()
+        && !settled(listening, SETTLE).await
     {
         debug!(conn = page.id, "Tap lost.");
+        page.set_blind(Blindness::Slow);
+        count(&totals.blind);
+        if let Some(mailbox) = page.info().mailbox {
+            shared.mirror.spool.offer(Seen::Everything { mailbox });
+        }
     }
     ended
+}
+
+/// Whether a tap ended well. A disk that hangs must not keep the places of sessions that are over.
+async fn settled(mut listening: JoinHandle<()>, limit: Duration) -> bool {
+    let ended = timeout(limit, &mut listening).await;
+    listening.abort();
+    matches!(ended, Ok(Ok(())))
 }
 
 /// Lets the relay run, and ends it in good order: when a side stays half-closed without a byte, when an operator says so,
@@ -181,4 +199,15 @@ async fn farewell(mut relay: Relay<'_, Stream, Stream>, how: &'static str) -> io
         let _ = timeout(Duration::from_secs(1), said).await;
     }
     Ok(how)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tap_that_hangs_is_given_up() {
+        assert!(settled(tokio::spawn(async {}), SETTLE).await);
+        assert!(!settled(tokio::spawn(std::future::pending()), Duration::ZERO).await);
+    }
 }
