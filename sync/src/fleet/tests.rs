@@ -24,6 +24,8 @@ enum Told {
 struct Fakes {
     told: mpsc::Sender<Told>,
     hired: Arc<AtomicUsize>,
+    /// Workers end by themselves when told so.
+    fall: Arc<tokio::sync::Notify>,
 }
 
 impl Crew for Fakes {
@@ -35,12 +37,13 @@ impl Crew for Fakes {
         shutdown: CancellationToken,
     ) -> Result<Hired, PassError> {
         self.hired.fetch_add(1, Ordering::SeqCst);
-        let told = self.told.clone();
+        let (told, fall) = (self.told.clone(), self.fall.clone());
         let run = async move {
             told.send(Told::Hired(mailbox)).await.unwrap();
             loop {
                 tokio::select! {
                     () = shutdown.cancelled() => break,
+                    () = fall.notified() => break,
                     command = commands.recv() => match command {
                         Some(Command::Pass(pass, answer)) => {
                             told.send(Told::Asked(mailbox, pass, answer)).await.unwrap();
@@ -85,7 +88,7 @@ impl Stage {
         let limits = Limits { memory_bytes: 1 << 20, disk_bytes: 0, dir: dir.path().join("spool") };
         let spool = Spool::new(limits);
         let (told, received) = mpsc::channel(64);
-        let crew = Fakes { told, hired: Arc::default() };
+        let crew = Fakes { told, hired: Arc::default(), fall: Arc::default() };
         let mut change = ledger.change();
         change.put_endpoint(Endpoint {
             name: "E".into(),
@@ -307,6 +310,49 @@ async fn a_worker_that_breaks_down_is_replaced() {
     stage.asked().await.2.send(well()).unwrap();
     stage.until(0, |mailbox| mailbox.state == MailboxState::Synced).await;
     assert_eq!(stage.crew.hired.load(Ordering::SeqCst), 2);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (mailbox, _, answer) = stage.asked().await;
+    answer.send(well()).unwrap();
+    stage.until(0, |mailbox| mailbox.state == MailboxState::Synced).await;
+    stage.crew.fall.notify_one();
+    stage.until(0, |mailbox| mailbox.error.is_some()).await;
+    stage.fleet.sync_now(mailbox);
+    stage.asked().await.2.send(well()).unwrap();
+    stage.until(0, |mailbox| mailbox.error.is_none()).await;
+    assert_eq!(stage.crew.hired.load(Ordering::SeqCst), 2);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn synced_is_promised_only_up_to_the_beginning_of_the_pass() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let answer = stage.asked().await.2;
+    let asked = Timestamp::now();
+    answer.send(well()).unwrap();
+    let mailbox = stage.until(0, |mailbox| mailbox.last_synced.is_some()).await;
+    assert!(mailbox.last_synced.unwrap() <= asked);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_allows_more_gives_more_places() {
+    let mut stage = Stage::with(3, 1).await;
+    let endpoint = stage.ledger.endpoint("E").unwrap().unwrap();
+    let (old, same) =
+        (stage.fleet.yard.migration_place(&endpoint), stage.fleet.yard.migration_place(&endpoint));
+    assert!(Arc::ptr_eq(&old, &same));
+    let mut change = stage.ledger.change();
+    change.put_endpoint(Endpoint { max_concurrent_migrations: 3, ..endpoint });
+    change.commit().await.unwrap();
+    stage.start();
+    let _all = (stage.asked().await, stage.asked().await, stage.asked().await);
     stage.fleet.close().await;
 }
 
