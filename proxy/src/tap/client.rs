@@ -57,7 +57,7 @@ pub(crate) enum Kind {
     Copy(FolderName),
     /// MOVE and REPLACE.
     Move(FolderName),
-    Fetch(Flags),
+    Fetch(Flags, Option<Asked>),
     /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE.
     Folders,
     Compress,
@@ -73,6 +73,13 @@ pub(crate) enum Kind {
 pub(crate) enum Flags {
     Asked,
     NotAsked,
+}
+
+/// The range of whole messages that a FETCH asked for: the 100 and the 150 of `BODY[]<100.50>`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asked {
+    from: u64,
+    to: u64,
 }
 
 impl Tap {
@@ -218,7 +225,7 @@ impl Tap {
                 self.hint(kind)
             }
             (Kind::Folders, Status::Ok | Status::No) => self.hint(Kind::Folders),
-            (Kind::Fetch(_) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
+            (Kind::Fetch(..) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
         }
     }
 
@@ -238,7 +245,7 @@ impl Tap {
             Kind::Folders => self.see(Observed::FoldersChanged),
             Kind::Select(_)
             | Kind::Unselect
-            | Kind::Fetch(_)
+            | Kind::Fetch(..)
             | Kind::Compress
             | Kind::Identity
             | Kind::Unread
@@ -317,12 +324,21 @@ impl Tap {
 
     /// Whether messages may be on their way to the client.
     pub(crate) fn is_fetching(&self) -> bool {
-        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(_)))
+        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(..)))
+    }
+
+    /// Whether the range from `from` on was asked to go beyond `to`, so that it is the message's end where it ends there.
+    pub(super) fn asked_beyond(&self, from: u64, to: u64) -> bool {
+        let mut asked = self.pending.iter().filter_map(|pending| {
+            let Kind::Fetch(_, Some(asked)) = pending.kind else { return None };
+            (asked.from == from).then_some(asked)
+        });
+        asked.next().is_some_and(|first| first.to > to) && asked.all(|other| other.to > to)
     }
 
     /// Whether flags in a FETCH response are no news.
     pub(super) fn flags_were_asked(&self) -> bool {
-        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(Flags::Asked)))
+        self.pending.iter().any(|pending| matches!(pending.kind, Kind::Fetch(Flags::Asked, _)))
     }
 }
 
@@ -403,7 +419,10 @@ fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {
         "STORE" | "UID STORE" | "EXPUNGE" | "UID EXPUNGE" => Kind::Change,
         "COPY" | "UID COPY" => known(folder(1).map(Kind::Copy)),
         "MOVE" | "UID MOVE" | "REPLACE" | "UID REPLACE" => known(folder(1).map(Kind::Move)),
-        "FETCH" | "UID FETCH" => Kind::Fetch(flags_asked(command.arguments.get(1))),
+        "FETCH" | "UID FETCH" => {
+            let items = command.arguments.get(1);
+            Kind::Fetch(flags_asked(items), items.and_then(range_asked))
+        }
         "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
         "COMPRESS" => Kind::Compress,
         "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" => Kind::Identity,
@@ -422,4 +441,18 @@ fn flags_asked(items: Option<&Value>) -> Flags {
         None => false,
     };
     if asked { Flags::Asked } else { Flags::NotAsked }
+}
+
+fn range_asked(items: &Value) -> Option<Asked> {
+    let range = |item: &Value| {
+        let (name, range) = item.text()?.split_once("[]<")?;
+        let (from, count) = range.strip_suffix('>')?.split_once('.')?;
+        let is_message = ["BODY", "BODY.PEEK"].iter().any(|known| known.eq_ignore_ascii_case(name));
+        let from: u64 = from.parse().ok()?;
+        is_message.then_some(Asked { from, to: from.saturating_add(count.parse().ok()?) })
+    };
+    match items {
+        Value::List(items) => items.iter().find_map(range),
+        item => range(item),
+    }
 }

@@ -97,14 +97,21 @@ impl Tap {
         };
         let join = self.joins.iter_mut().find(|join| join.body == overheard.body);
         let Some(join) = join.filter(|_| *expected == key) else { return self.give_up(&overheard) };
+        let from = join.next;
         join.next += overheard.size;
-        if join.next == join.size {
-            self.joins.retain(|join| join.body != overheard.body);
-            self.see(Observed::End(overheard.body, key, Way::Fetched));
+        let (next, size) = (join.next, join.size);
+        if next < size {
+            return;
         }
+        if !self.asked_beyond(from, size) {
+            return self.give_up(&overheard);
+        }
+        self.joins.retain(|join| join.body != overheard.body);
+        self.see(Observed::End(overheard.body, key, Way::Fetched));
     }
 
-    /// A range begins. Ranges are joined when they come in order and the message's size is known from RFC822.SIZE.
+    /// A range begins. Ranges are joined when they come in order and the message's size is known from RFC822.SIZE. Since
+    /// that size is an estimate on some servers (Exchange), it must be confirmed: the last range was asked to go beyond it.
     fn begin_range(
         &mut self,
         offset: u64,

@@ -702,3 +702,31 @@ fn a_message_of_another_length_than_announced_makes_it_blind() {
         );
     }
 }
+
+#[test]
+fn a_message_may_be_longer_than_the_source_said() {
+    selected(
+        "
+        C: a1 UID FETCH 7 (RFC822.SIZE)
+        S: * 1 FETCH (UID 7 RFC822.SIZE 6)
+        S: a1 OK an estimate
+        C: a2 UID FETCH 7 BODY.PEEK[]<0.4>
+        S: * 1 FETCH (UID 7 BODY[]<0> {4}
+        S: abcd)
+        S: a2 OK done
+        C: a3 UID FETCH 7 BODY.PEEK[]<4.2>
+        S: * 1 FETCH (UID 7 BODY[]<4> {2}
+        S: ef)
+        S: a3 OK there is more
+        C: a4 UID FETCH 7 (FLAGS BODY.PEEK[]<0.6>)
+        C: a5 UID FETCH 8 BODY[]<0.99>
+        S: * 1 FETCH (UID 7 BODY[]<0> {6}
+        S: abcdef)
+        S: a4 OK there is more
+        S: a5 OK none
+    ",
+        expect![[r#"
+            discarded
+        "#]],
+    );
+}
