@@ -21,10 +21,12 @@ use client::{Partial, Pending};
 use selected::Selected;
 use server::Response;
 
+use crate::watch::MAX_COMMAND_LINE;
+
 /// The most commands that may be unanswered at once; more is no client that we can follow.
 const MAX_PENDING: usize = 1_000;
 
-/// The longest line that is followed.
+/// The longest line of the source that is followed.
 const MAX_LINE: usize = 4 << 20;
 
 /// The largest literal that is kept, where it is no message: names, headers.
@@ -124,7 +126,7 @@ impl Tap {
     pub(crate) fn new(mailbox: MailboxId) -> Self {
         Self {
             mailbox,
-            from_client: Framer::client().with_max_line(MAX_LINE),
+            from_client: Framer::client().with_max_line(MAX_COMMAND_LINE),
             from_server: Framer::server().with_max_line(MAX_LINE),
             partial: Partial::default(),
             response: Response::default(),

@@ -15,8 +15,11 @@ use crate::filter::{Carries, Leg, carries_list, filtered};
 /// The longest line that is held back for its capability list.
 const MAX_HELD: usize = 16 * 1024;
 
-/// The longest line that is followed. SEARCH answers on one line; commands name sets.
+/// The longest line of the source that is followed. SEARCH answers on one line.
 const MAX_LINE: usize = 4 << 20;
+
+/// The longest line of a client that is followed: commands name sets. Servers take 64 KiB or so.
+pub(crate) const MAX_COMMAND_LINE: usize = 256 << 10;
 
 /// Follows both directions of a session after its login.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new() -> Self {
         Self {
-            client: Framer::client().with_max_line(MAX_LINE),
+            client: Framer::client().with_max_line(MAX_COMMAND_LINE),
             server: Framer::server().with_max_line(MAX_LINE),
             command: None,
             awaiting: None,
@@ -285,6 +288,14 @@ mod tests {
         assert!(at_every_split("", "* 1 FETCH (BODY[] {99999999999999999999999}\r\nx").1);
         let huge = "* 1 FETCH (BODY[] {4294967296}\r\n* CAPABILITY COMPRESS=DEFLATE\r\n";
         assert_eq!(at_every_split("", huge), (huge.to_owned(), false));
+    }
+
+    #[test]
+    fn of_a_line_without_end_little_is_kept() {
+        let mut watch = Watch::new();
+        let some = Bytes::from(vec![b'x'; 1 << 10]);
+        (0..MAX_COMMAND_LINE >> 10).for_each(|_| watch.on_client(&some));
+        assert!(watch.raw);
     }
 
     #[test]
