@@ -65,10 +65,9 @@ async fn fetch(
     let set: UidSet = uids.iter().copied().collect();
     shared.state().asked += 1;
     let tag = writer.fetch_bodies(&set).await.map_err(Trouble::source)?;
-    writer.flush().await.map_err(Trouble::source)?;
-    // Nobody there: the run is ending, and whoever ended it said why.
+    // Before the server can answer. Nobody there: the run is ending, and whoever ended it said why.
     let _ = out.send(Run::Fetch { tag, uids }).await;
-    Ok(())
+    writer.flush().await.map_err(Trouble::source)
 }
 
 /// Hands the bodies on, in the order in which they were asked for.
@@ -79,13 +78,18 @@ pub(super) async fn read(
     out: mpsc::Sender<Piece>,
 ) {
     let reading = async {
+        let mut open = Open::default();
         while let Some(run) = runs.recv().await {
-            let handed = match run {
-                Run::Fetch { tag, uids } => answer(shared, reader, tag, uids, &out).await?,
-                Run::Spooled { uid, body } => spooled(shared, uid, &body, &out).await,
-            };
-            if handed.is_err() {
-                return Ok(());
+            open.take_in(run);
+            while !open.asked.is_empty() {
+                if answer(shared, reader, &mut open, &mut runs, &out).await?.is_err() {
+                    return Ok(());
+                }
+            }
+            for (uid, body) in std::mem::take(&mut open.spooled) {
+                if spooled(shared, uid, &body, &out).await.is_err() {
+                    return Ok(());
+                }
             }
         }
         Ok::<(), Trouble>(())
@@ -101,29 +105,81 @@ pub(super) async fn read(
     }
 }
 
-/// The answer to one FETCH.
+/// What was asked and is not answered. A server may work on several FETCHes at once (Dovecot does when its output
+/// stalls): what it sends belongs to any of them.
+#[derive(Default)]
+struct Open {
+    asked: Vec<Asked>,
+    spooled: Vec<(Uid, Body)>,
+}
+
+struct Asked {
+    tag: Tag,
+    missing: Vec<Uid>,
+    unnamed: bool,
+}
+
+impl Open {
+    fn take_in(&mut self, run: Run) {
+        match run {
+            Run::Fetch { tag, uids } => self.asked.push(Asked { tag, missing: uids, unnamed: false }),
+            Run::Spooled { uid, body } => self.spooled.push((uid, body)),
+        }
+    }
+
+    fn expects(&self, event: &Event) -> bool {
+        match event {
+            Event::BodyStart { uid: Some(uid), .. } => {
+                self.asked.iter().any(|asked| asked.missing.contains(uid))
+            }
+            Event::Tagged { tag, .. } => self.asked.iter().any(|asked| asked.tag == *tag),
+            Event::BodyStart { uid: None, .. }
+            | Event::BodyChunk(_)
+            | Event::BodyEnd { .. }
+            | Event::Untagged(_)
+            | Event::Continue(_)
+            | Event::Bye(_) => true,
+        }
+    }
+
+    /// Whose body this is; one without a UID has a name only where a single one is awaited.
+    fn claim(&mut self, uid: Option<Uid>) -> Option<Uid> {
+        let Some(uid) = uid else {
+            if let [Asked { missing, .. }] = self.asked.as_mut_slice()
+                && missing.len() == 1
+            {
+                return missing.pop();
+            }
+            self.asked.iter_mut().for_each(|asked| asked.unnamed = true);
+            return None;
+        };
+        self.asked.iter_mut().find_map(|asked| {
+            let at = asked.missing.iter().position(|missing| *missing == uid)?;
+            Some(asked.missing.remove(at))
+        })
+    }
+}
+
+/// What comes until one of the open FETCHes is answered.
 async fn answer(
     shared: &Shared<'_>,
     reader: &mut Reader,
-    tag: Tag,
-    mut missing: Vec<Uid>,
+    open: &mut Open,
+    runs: &mut mpsc::Receiver<Run>,
     out: &mpsc::Sender<Piece>,
 ) -> Result<Result<(), Nobody>, Trouble> {
-    let mut unnamed = false;
     let mut current: Option<Uid> = None;
     loop {
-        match reader.next().await.map_err(Trouble::source)? {
+        let event = reader.next().await.map_err(Trouble::source)?;
+        // All that can be answered was told before it was sent; only as far as needed, so that little is asked ahead.
+        while !open.expects(&event)
+            && let Ok(run) = runs.try_recv()
+        {
+            open.take_in(run);
+        }
+        match event {
             Event::BodyStart { uid, size, .. } => {
-                let uid = match (uid, missing.as_slice()) {
-                    (None, [only]) => Some(*only),
-                    (None, _) => {
-                        unnamed = true;
-                        None
-                    }
-                    (uid, _) => uid,
-                };
-                let wanted = uid.and_then(|uid| missing.iter().position(|missing| *missing == uid));
-                current = wanted.map(|at| missing.remove(at));
+                current = open.claim(uid);
                 if let Some(uid) = current
                     && out.send(Piece::Start { uid, size, origin: Origin::Source }).await.is_err()
                 {
@@ -145,9 +201,8 @@ async fn answer(
                 }
             }
             Event::Tagged { tag: answered, text } => {
-                if answered != tag {
-                    continue;
-                }
+                let Some(at) = open.asked.iter().position(|asked| asked.tag == answered) else { continue };
+                let Asked { missing, unnamed, .. } = open.asked.remove(at);
                 let mut state = shared.state();
                 state.answered += 1;
                 if unnamed {
