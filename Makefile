@@ -8,12 +8,15 @@
 .PHONY: demo test ci lint bench acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
 
+# One selection of packages for every goal: another one would build dependencies again with other features.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
 demo: packages-demo
-	cargo build --locked -p mailferry-cli -p mailferry-tests --bins
-	cargo run --locked -q -p mailferry-tests --bin mailferry-demo
+	cargo build --workspace --bins --locked
+	$(TARGET)/debug/mailferry-demo
 
 test: packages-test
-	cargo build --locked -p mailferry-cli
+	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 
 ci:
@@ -24,12 +27,15 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: packages-bench
-	cargo build --release --locked -p mailferry-cli -p mailferry-benches --bins
-	cargo run --release --locked -q -p mailferry-benches --bin mailferry-bench
+	cargo build --release --workspace --bins --locked
+	$(TARGET)/release/mailferry-bench
 
 acceptance: packages-test
-	cargo build --release --locked -p mailferry-cli
-	MAILFERRY_TEST_FULL=1 MAILFERRY_TEST_KILLS=50 cargo test --release --locked -p mailferry-tests -- --nocapture --test-threads=1
+	cargo build --release --workspace --bins --locked
+	cargo build --workspace --all-targets --locked
+	MAILFERRY_BIN=$(abspath $(TARGET))/release/mailferry MAILFERRY_TEST_FULL=1 MAILFERRY_TEST_KILLS=50 \
+		cargo test --workspace --locked --test copy --test crash --test limits --test live --test outage -- \
+		--nocapture --test-threads=1
 
 packages-demo packages-test packages-bench: packages-%:
 	@scripts/packages $*
