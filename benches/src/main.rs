@@ -22,9 +22,14 @@ async fn main() -> anyhow::Result<()> {
     let rounds = number("MAILFERRY_BENCH_ROUNDS", 3).max(1);
     let mut stand = Stand::start(Options { front: Front::Bare, ..Options::default() }).await?;
     let owner = stand.add_person(SOURCE_USER)?;
-    // mbsync leaves out what is marked deleted; the comparison is of what both copy.
+    // mbsync leaves out what is marked deleted and what has no end of header; the comparison is of what both copy.
     let mailbox = Recipe { messages, ..Recipe::full() }.mailbox().map(|mut message| {
         message.flags.deleted = false;
+        if !message.content.windows(2).any(|two| two == b"\n\n")
+            && !message.content.windows(4).any(|four| four == b"\r\n\r\n")
+        {
+            message.content.extend_from_slice(b"\r\n");
+        }
         message
     });
     let loaded = stand.source.load(SOURCE_USER, mailbox)?;
@@ -127,7 +132,8 @@ fn mbsyncrc(stand: &Stand, person: &Person) -> anyhow::Result<std::path::PathBuf
         "IMAPStore source\nHost localhost\nPort {source}\nUser {login}\nPass \"{password}\"\nSSLType IMAPS\n\
          CertificateFile {ca}\n\nIMAPStore target\nHost localhost\nPort {target}\nUser {address}\n\
          Pass \"{TARGET_PASSWORD}\"\nSSLType IMAPS\nCertificateFile {ca}\n\nChannel all\nFar :source:\n\
-         Near :target:\nPatterns *\nCreate Near\nSync Pull\nCopyArrivalDate yes\nSyncState {dir}/\n",
+         Near :target:\n\
+         Patterns * !Archive !\"Deleted Items\" !\"Junk Email\" !\"Sent Items\" !Outbox\nCreate Near\nSync Pull\nCopyArrivalDate yes\nSyncState {dir}/\n",
         source = stand.source.imaps().port(),
         login = person.login,
         password = person.password,
