@@ -419,6 +419,14 @@ level = "{level}"
         self.cli(&["batch", "status", name]).await?.done()?.json()
     }
 
+    /// As `synced`, and nothing may have been skipped.
+    pub async fn synced_whole(&mut self, name: &str, patience: Duration) -> anyhow::Result<Value> {
+        let batch = self.synced(name, patience).await?;
+        let tally = &batch["status"]["tally"];
+        ensure!(tally["skipped"] == json!(0), "skipped for no reason: {batch:#}\n{}", self.log_tail());
+        Ok(batch)
+    }
+
     /// Waits until the batch's state is `Synced` or `SyncedWithErrors` and nothing is pending; its status then.
     pub async fn synced(&mut self, name: &str, patience: Duration) -> anyhow::Result<Value> {
         self.reaches(name, patience, |batch| {

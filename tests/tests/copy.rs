@@ -24,7 +24,7 @@ async fn a_mailbox_arrives_byte_for_byte_and_a_second_run_copies_nothing() {
     let real = stand.source.load(&terry.login, mail::real().unwrap().into_iter()).unwrap();
 
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    let batch = stand.synced("B1", PATIENCE * 4).await.unwrap();
+    let batch = stand.synced_whole("B1", PATIENCE * 4).await.unwrap();
     assert_eq!(batch["status"]["tally"]["messages_done"], loaded.messages + real.messages, "{batch:#}");
     assert_eq!(batch["status"]["state"], "Synced", "{batch:#}");
 
@@ -55,7 +55,7 @@ async fn changes_at_the_source_follow_in_the_next_pass() {
     let ann = stand.add_person("ann.beebe").unwrap();
     stand.source.load(&ann.login, Recipe::small(3, 80).mailbox()).unwrap();
     stand.start_batch("B1", std::slice::from_ref(&ann)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
 
     // A client that knows nothing of the proxy works at the old server: new mail, flags, deletions, copies.
     let direct = stand.client_at(&ann, stand.source.imaps().port(), serde_json::json!({}));
@@ -79,7 +79,7 @@ async fn several_mailboxes_are_copied_at_once() {
         people.push(person);
     }
     stand.start_batch("B1", &people).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     for person in &people {
         let account = stand.account(person).await.unwrap();
         assert!(account.agrees(), "{}: {account}", person.login);
@@ -92,7 +92,7 @@ async fn a_mailbox_that_somebody_filled_already_is_adopted() {
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(11, 40).mailbox()).unwrap();
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
 
     // The state is lost as a whole; the mail on the target is not copied a second time.
     stand.stop().unwrap();
@@ -102,7 +102,7 @@ async fn a_mailbox_that_somebody_filled_already_is_adopted() {
     stand.add_endpoint().await.unwrap();
     stand.target.relay.forget_counts();
     stand.start_batch("B2", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B2", PATIENCE).await.unwrap();
+    stand.synced_whole("B2", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");
     assert_eq!(stand.target.relay.counts().of("APPEND"), 0);

@@ -44,7 +44,7 @@ async fn killed_at_random_moments_with_live_clients_nothing_is_missing_and_nothi
         assert!(lived.errors.is_empty(), "{lived:?}");
     }
     stand.target.relay.set_latency(Duration::ZERO);
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     stand.sync_again("B1", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
     println!("seed {}: {account}", seed());
@@ -83,7 +83,7 @@ async fn connections_cut_at_any_byte_cost_no_message_and_no_second_copy() {
     }
     println!("{} cuts at the target, {} at the source", stand.target.relay.cuts(), stand.source_relay.cuts());
     assert!(stand.target.relay.cuts() + stand.source_relay.cuts() >= 2);
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "seed {}: {account}", seed());
 }
@@ -99,7 +99,7 @@ async fn answers_that_never_came_are_looked_up_not_repeated() {
     relay.order(Rule::next("APPEND", Fault::LoseAnswer).after(40));
     relay.order(Rule::every("APPEND", Fault::ForgetAppendUid));
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");
 }
@@ -119,7 +119,7 @@ async fn throttling_is_obeyed_and_shown_and_the_work_goes_on() {
     let appends = stand.target.relay.counts().of("APPEND");
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(stand.target.relay.counts().of("APPEND") <= appends + 8, "nothing is pushed during the pause");
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     println!("done {:?} after the throttling", struck.elapsed());
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");

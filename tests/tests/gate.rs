@@ -20,7 +20,7 @@ async fn a_batch_is_removed_only_when_every_condition_holds() {
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(2, 20).mailbox()).unwrap();
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
 
     let closed = stand.human(&["batch", "remove", "B1"]).await.unwrap();
     assert_eq!(closed.code, 4, "{closed:?}");
@@ -62,7 +62,7 @@ async fn force_needs_a_reason_and_records_it() {
     let mut stand = Stand::start(Options::default()).await.unwrap();
     let terry = stand.add_person("terry.adams").unwrap();
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     assert_eq!(stand.cli(&["batch", "remove", "B1"]).await.unwrap().code, 4);
     assert_eq!(stand.cli(&["batch", "remove", "B1", "--force"]).await.unwrap().code, 1);
     let reason = "the pilot is over";

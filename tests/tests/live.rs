@@ -14,7 +14,7 @@ async fn synced_stand(messages: u64) -> (Stand, Person) {
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(21, messages).mailbox()).unwrap();
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     (stand, terry)
 }
 
@@ -100,7 +100,7 @@ async fn busy_clients_and_the_mirror_end_with_the_same_mail() {
         assert!(lived.errors.is_empty(), "{lived:?}");
         assert!(lived.done > 50, "{lived:?}");
     }
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     stand.sync_again("B1", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");

@@ -14,7 +14,7 @@ async fn synced_stand(options: Options) -> (Stand, Person) {
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(31, 50).mailbox()).unwrap();
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     (stand, terry)
 }
 
@@ -62,7 +62,7 @@ async fn with_the_token_endpoint_down_clients_notice_nothing_and_work_resumes_by
         .expect("the outage is shown");
     println!("shown: {}", batch["mailboxes"][0]["detail"]);
     stand.tokens.come_back().await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     let account = stand.agreement(&terry, PATIENCE).await.unwrap();
     assert!(account.agrees(), "{account}");
 }
@@ -100,7 +100,7 @@ async fn a_token_is_renewed_before_it_ends() {
     stand.source.load(&terry.login, Recipe::small(9, 30).mailbox()).unwrap();
     stand.tokens.set_lifetime(Duration::from_secs(12));
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     let issued = stand.tokens.issued();
     assert_eq!(issued, 1, "one token for the whole pass");
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -127,7 +127,7 @@ async fn a_session_that_expires_during_the_copy_costs_nothing() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
-    stand.synced("B1", PATIENCE).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
     assert!(stand.tokens.issued() > 1, "a new token, not the old one again");
     let account = stand.account(&terry).await.unwrap();
     assert!(account.agrees(), "{account}");
