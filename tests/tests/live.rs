@@ -178,3 +178,40 @@ SyncState *
         ca = stand.authority.ca_file.display(),
     )
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offlineimap_works_through_the_proxy() {
+    let (mut stand, terry) = synced_stand(20).await;
+    let local = stand.path().join("offlineimap");
+    std::fs::create_dir_all(&local).unwrap();
+    let rc = local.join("rc");
+    let text = format!(
+        "[general]\naccounts = all\nmetadata = {dir}/meta\nui = quiet\n\n[Account all]\nlocalrepository = near\n\
+         remoterepository = far\n\n[Repository near]\ntype = Maildir\nlocalfolders = {dir}/mail\n\n[Repository far]\n\
+         type = IMAP\nremotehost = localhost\nremoteport = {port}\nremoteuser = {user}\nremotepass = {password}\nssl = yes\n\
+         sslcacertfile = {ca}\nauth_mechanisms = PLAIN\nfolderfilter = lambda name: name in ['INBOX', 'Lists.rust-users']\n",
+        dir = local.display(),
+        port = stand.proxy().port(),
+        user = terry.login,
+        password = terry.password,
+        ca = stand.authority.ca_file.display(),
+    );
+    std::fs::write(&rc, text).unwrap();
+    let run = || {
+        let output = Command::new("offlineimap").arg("-o").arg("-c").arg(&rc).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run();
+    let inbox = local.join("mail/INBOX/new");
+    let down: usize = ["new", "cur"]
+        .iter()
+        .map(|part| std::fs::read_dir(local.join("mail/INBOX").join(part)).unwrap().count())
+        .sum();
+    assert!(down > 3, "{down} messages came down");
+    std::fs::write(inbox.join("1.local"), "Subject: by offlineimap\nMessage-ID: <off@contoso.edu>\n\nx\n")
+        .unwrap();
+    run();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    let account = stand.account(&terry).await.unwrap();
+    assert!(account.agrees() && account.source_messages == 21, "{account}");
+}
