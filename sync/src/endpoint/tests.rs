@@ -124,6 +124,7 @@ async fn dialog<S: AsyncRead + AsyncWrite + Unpin>(
         let (tag, verb) = command.split_once(' ')?;
         let answer = match verb {
             "CAPABILITY" => format!("{capabilities}\r\n{tag} OK done\r\n"),
+            "STARTTLS" if capabilities.contains("X-PUSHY") => format!("{tag} OK go\r\nc OK in the clear\r\n"),
             "STARTTLS" => format!("{tag} OK go\r\n"),
             "LOGOUT" => format!("* BYE\r\n{tag} OK done\r\n"),
             _ => format!("{tag} BAD what\r\n"),
@@ -247,6 +248,15 @@ async fn what_is_not_imap_is_shown() {
     assert_eq!(
         error(plain("* BYE too many connections"), Security::None, Trust::System).await,
         "localhost turns us away: too many connections"
+    );
+}
+
+#[tokio::test]
+async fn what_comes_in_the_clear_behind_starttls_is_not_taken() {
+    let pushy = Manner::Plain("* OK hi", "* CAPABILITY IMAP4rev1 STARTTLS X-PUSHY");
+    assert_eq!(
+        error(pushy, Security::Tls, Trust::Off).await,
+        "localhost does not speak IMAP: it goes on in the clear behind STARTTLS"
     );
 }
 
