@@ -103,7 +103,7 @@ async fn busy_clients_and_the_mirror_end_with_the_same_mail() {
     stand.synced_whole("B1", PATIENCE).await.unwrap();
     stand.sync_again("B1", PATIENCE).await.unwrap();
     let account = stand.account(&terry).await.unwrap();
-    assert!(account.agrees(), "{account}");
+    assert!(account.agrees(), "a pass that began when all was quiet leaves no difference: {account}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
