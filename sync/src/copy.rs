@@ -88,6 +88,8 @@ pub(crate) struct Pumped {
     pub(crate) unnamed: UidSet,
     /// Refused as such; the target's words.
     pub(crate) refused: Vec<(Uid, String)>,
+    /// The target folder is not there.
+    pub(crate) no_folder: bool,
     /// The run ended before all was staged since something more urgent waits.
     pub(crate) interrupted: bool,
     /// Something was sent whole and not answered.
@@ -191,6 +193,8 @@ struct State {
     written: bool,
     asked: u64,
     answered: u64,
+    /// The highest target UID told so far: what is sent after that gets a higher one.
+    highest: u32,
     pumped: Pumped,
 }
 

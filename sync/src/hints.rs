@@ -10,7 +10,6 @@ use mailferry_spool::{Seen, Spool};
 use tracing::debug;
 
 use crate::pass::Courtesy;
-use crate::scan::is_unmoved;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
@@ -136,6 +135,7 @@ impl MailboxWorker {
         }
         let mut todo = UidSet::new();
         let mut unknown = false;
+        let mut mark = None;
         for uid in read.iter() {
             match ledger.message(folder.mailbox, folder.id, uid)?.map(|message| message.state) {
                 Some(MessageState::Pending) => todo.insert(uid),
@@ -152,17 +152,14 @@ impl MailboxWorker {
             }
         }
         if changed || unknown {
-            let status = self.source().await?.session.status(name).await.map_err(Trouble::source)?;
-            if status.uid_validity != Some(folder.source_validity) {
-                self.hints.ask_everything();
+            let scanned = self.scan(&folder, Pass::Incremental, report).await?;
+            if scanned.mark.is_none() {
+                self.hints.ask_everything(); // It is another folder by now.
                 return Ok(());
             }
-            let recorded = ledger.counts(folder.mailbox, folder.id)?.at_source();
-            if !is_unmoved(&folder, &status, recorded) {
-                let scanned = self.scan(&folder, Pass::Incremental, report).await?;
-                todo = todo.union(&scanned.new);
-            }
-            if folder.seen.is_some() {
+            todo = todo.union(&scanned.new);
+            mark = scanned.mark;
+            if folder.seen.is_some() && ledger.counts(folder.mailbox, folder.id)?.pending > todo.len() {
                 // The folder is through its first pass: what is pending was left by trouble, not by the pass under way.
                 todo = todo.union(&self.pending(&folder)?);
             }
@@ -174,6 +171,15 @@ impl MailboxWorker {
         }
         if !todo.is_empty() {
             self.copy(&mut folder, todo, Courtesy::None, report).await?;
+        }
+        if folder.seen.is_some()
+            && let Some(mark) = mark
+            && ledger.counts(folder.mailbox, folder.id)?.pending == 0
+        {
+            // As after a pass: the next one finds the folder unmoved.
+            let mut change = ledger.change();
+            change.update_folder(folder.mailbox, folder.id, move |folder| folder.seen = Some(mark));
+            change.commit().await?;
         }
         Ok(())
     }

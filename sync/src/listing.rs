@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailferry_imap::net;
 use mailferry_imap::response::{FolderStatus, Listed};
 use mailferry_imap::{FolderName, Uid, UidSet};
-use mailferry_ledger::{Folder, Mailbox, MessageState};
+use mailferry_ledger::{Fingerprint, Folder, Mailbox, MessageState};
 use tracing::{debug, info, warn};
 
 use crate::folders::{self, Fate, Planned, SourceKind};
@@ -38,6 +38,7 @@ impl MailboxWorker {
             .map(|folder| (folder.source, folder.target))
             .collect();
         let source = self.source().await?;
+        source.leave().await?;
         let namespaces = source.namespaces().await?;
         let root = FolderName::from_wire(&b""[..]);
         let listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
@@ -285,13 +286,21 @@ impl MailboxWorker {
             let (uid, message) = message?;
             match message.state {
                 MessageState::Mirrored { .. } => {
-                    let print = Print { whole: message.print, id: None };
+                    let print = alone(message.print);
                     before.push(Candidate { uid, print, date: message.date, size: message.size });
                 }
                 MessageState::Pending | MessageState::Skipped(_) | MessageState::Gone => {}
             }
         }
-        let pairs = pair(&ours, &before);
+        // The ledger keeps whole prints only: where ours has a Message-ID, an equal print has the same.
+        let now: Vec<Candidate> = ours
+            .iter()
+            .map(|one| Candidate {
+                print: one.print.id.map_or(one.print, |_| alone(one.print.whole)),
+                ..*one
+            })
+            .collect();
+        let pairs = pair(&now, &before);
         let flags: BTreeMap<Uid, _> = facts.into_iter().map(|fact| (fact.uid, fact)).collect();
         for chunk in ours.chunks(2_000) {
             let mut change = ledger.change();
@@ -333,6 +342,10 @@ impl MailboxWorker {
         if ledger.intents(old.mailbox, old.id).next().is_some() {
             self.adopt(new, Adoption::Filled, report).await?;
         }
+        // What has no partner was deleted together with the old UIDs.
+        let kept: UidSet = pairs.values().copied().collect();
+        let before: UidSet = before.iter().map(|candidate| candidate.uid).collect();
+        self.carry_deletions(old, &before.difference(&kept), report).await?;
         ledger.forget_folder(old.mailbox, old.id).await?;
         Ok(())
     }
@@ -383,4 +396,9 @@ impl MailboxWorker {
         change.commit().await?;
         Ok(())
     }
+}
+
+/// A print that is known as a whole only, in a form in which it is evidence by itself.
+fn alone(whole: Fingerprint) -> Print {
+    Print { whole, id: Some(whole) }
 }

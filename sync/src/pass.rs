@@ -41,7 +41,7 @@ impl MailboxWorker {
     /// A pass with as many connections as it takes.
     pub(crate) async fn whole_pass(&mut self, pass: Pass) -> Result<PassReport, PassError> {
         let began = std::time::Instant::now();
-        let mut report = PassReport::default();
+        let mut report = PassReport { inbox_arrivals: self.arrivals, ..PassReport::default() };
         self.progress.begin();
         let mut attempt = 0;
         let result = loop {
@@ -59,6 +59,9 @@ impl MailboxWorker {
                 }
             }
         };
+        if result.is_ok() {
+            self.arrivals = 0;
+        }
         report.took = began.elapsed();
         report.pending = self.context.ledger.mailbox_counts(self.mailbox).map(|counts| counts.pending)?;
         self.progress.say(if result.is_ok() { "idle" } else { "waiting" });
@@ -201,6 +204,21 @@ impl MailboxWorker {
         Ok(pending)
     }
 
+    /// Which of these still wait.
+    fn still_pending(&self, folder: &Folder, of: &UidSet) -> Result<UidSet, Trouble> {
+        if of.len() > 5_000 {
+            return Ok(self.pending(folder)?.intersection(of));
+        }
+        let mut pending = UidSet::new();
+        for uid in of.iter() {
+            let message = self.context.ledger.message(folder.mailbox, folder.id, uid)?;
+            if message.is_some_and(|message| message.state == MessageState::Pending) {
+                pending.insert(uid);
+            }
+        }
+        Ok(pending)
+    }
+
     fn plan_progress(&self, folders: &[&Folder]) -> Result<(), Trouble> {
         let (mut messages, mut bytes) = (0, 0);
         for folder in folders {
@@ -222,18 +240,19 @@ impl MailboxWorker {
         let ledger = self.context.ledger.clone();
         let counts = ledger.mailbox_counts(self.mailbox)?;
         let limit = self.context.limits.max_items;
-        let limited = counts.skipped > 0 && counts.mirrored + counts.pending < limit;
-        if counts.mirrored + counts.pending <= limit && !limited {
-            return Ok(());
+        if counts.mirrored + counts.pending <= limit {
+            // Places that became free since go to the newest of those that had none.
+            let mut skipped = ledger.skipped(self.mailbox).map_while(Result::ok);
+            let room = counts.skipped > 0 && counts.mirrored + counts.pending < limit;
+            if !room || !skipped.any(|skipped| is_over_limit(&skipped.message.state)) {
+                return Ok(());
+            }
         }
         let mut items = Vec::new();
         for folder in folders {
             for message in ledger.messages(self.mailbox, folder.id) {
                 let (uid, message) = message?;
-                if matches!(
-                    message.state,
-                    MessageState::Pending | MessageState::Skipped(SkipReason::ItemLimit)
-                ) {
+                if message.state == MessageState::Pending || is_over_limit(&message.state) {
                     items.push(Item { folder: folder.id, uid, date: message.date });
                 }
             }
@@ -280,6 +299,7 @@ impl MailboxWorker {
         let mut asking = Asking::Together;
         let mut refused_once = UidSet::new();
         let mut misses = BTreeMap::new();
+        let mut made_anew = false;
         while !todo.is_empty() {
             if self.target.as_ref().is_some_and(|target| target.is_stale(Timestamp::now())) {
                 self.target = None;
@@ -306,11 +326,15 @@ impl MailboxWorker {
             }
             let dropped = pumped.target_spoilt;
             if let Some(trouble) = pumped.trouble {
-                if matches!(trouble, Trouble::Target(SideError::Other(ref text)) if meaning(None, text) == Meaning::NoFolder)
-                {
-                    self.forget_target_of(folder).await?;
-                }
                 return Err(trouble);
+            }
+            if pumped.no_folder {
+                // Somebody deleted it meanwhile: getting ready makes it anew, once.
+                if made_anew {
+                    let text = "a folder that was just made is not there".to_owned();
+                    return Err(Trouble::Target(SideError::Other(text)));
+                }
+                made_anew = true;
             }
             if pumped.in_doubt {
                 self.reconcile(folder, report).await?;
@@ -327,8 +351,12 @@ impl MailboxWorker {
                 Box::pin(self.serve_hints(report)).await?;
                 self.progress.say("copying");
             }
-            let left = self.pending(folder)?.intersection(&todo);
-            let came_forward = left != todo || pumped.copied > 0 || dropped || !pumped.refused.is_empty();
+            let left = self.still_pending(folder, &todo)?;
+            let came_forward = left != todo
+                || pumped.no_folder
+                || pumped.copied > 0
+                || dropped
+                || !pumped.refused.is_empty();
             // Those that a server would not name, and those that were refused or not given once, go one by one.
             if !pumped.unnamed.is_empty() || !pumped.not_given.is_empty() {
                 asking = Asking::Singly;
@@ -407,12 +435,6 @@ impl MailboxWorker {
         Ok(uid_next)
     }
 
-    /// The target folder is not there any more.
-    async fn forget_target_of(&mut self, folder: &Folder) -> Result<(), Trouble> {
-        let _ = self.make(&folder.target, &mut Default::default()).await;
-        Ok(())
-    }
-
     /// Messages that the source did not give: those that it no longer lists are gone, the others are tried once more by
     /// themselves and then skipped.
     async fn settle_not_given(
@@ -443,7 +465,7 @@ impl MailboxWorker {
             *missed += 1;
             let state = match there.contains(*uid) {
                 false => MessageState::Gone,
-                // A Dovecot with busy clients gives nothing for a file that is being renamed at that moment.
+                // A server under load may give it a moment later.
                 true if *missed < MAX_MISSES => continue,
                 true => {
                     skipped.insert(*uid);
@@ -500,4 +522,8 @@ impl MailboxWorker {
         let counts = self.context.ledger.mailbox_counts(self.mailbox).unwrap_or_default();
         counts.mirrored + counts.skipped + counts.gone
     }
+}
+
+fn is_over_limit(state: &MessageState) -> bool {
+    *state == MessageState::Skipped(SkipReason::ItemLimit)
 }

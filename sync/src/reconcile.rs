@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mailferry_imap::{Uid, UidSet};
+use mailferry_imap::{Uid, UidSet, UidValidity};
 use mailferry_ledger::{Fingerprint, Folder, Intent, Message, MessageState};
 use tokio::time::sleep;
 use tracing::{debug, info};
@@ -45,16 +45,18 @@ impl MailboxWorker {
             .collect();
         let known = self.known_target_uids(folder)?;
 
+        let mut stamp = self.stamp(folder).await?;
         let mut looked = self.new_on_target(folder, first, &known).await?;
         let mut pairs = pair(&ours, &looked);
         let mut quiet_since = Instant::now();
         while pairs.len() < intents.len() && quiet_since.elapsed() < self.context.patience.settle {
             sleep(self.context.patience.settle / 6).await;
-            let again = self.new_on_target(folder, first, &known).await?;
-            if again != looked {
+            let again = self.stamp(folder).await?;
+            if again != stamp {
+                stamp = again;
                 quiet_since = Instant::now();
-                pairs = pair(&ours, &again);
-                looked = again;
+                looked = self.new_on_target(folder, first, &known).await?;
+                pairs = pair(&ours, &looked);
             }
         }
         let used: UidSet = pairs.values().copied().collect();
@@ -181,6 +183,12 @@ impl MailboxWorker {
             change.commit().await?;
         }
         Ok(flagged)
+    }
+
+    /// What moves when something arrives in the target folder.
+    async fn stamp(&mut self, folder: &Folder) -> Result<(UidValidity, Option<Uid>, u32), Trouble> {
+        let selected = self.target().await?.select_anew(&folder.target).await?;
+        Ok((selected.uid_validity, selected.uid_next, selected.exists))
     }
 
     /// Messages of the target folder from this UID on that the ledger does not know as copies.

@@ -62,6 +62,17 @@ impl Source {
         Ok(())
     }
 
+    /// Leaves the open folder. STATUS of an open one tells what the session saw last, not what is there (Dovecot; RFC
+    /// 3501 section 6.3.10 warns of it).
+    pub(crate) async fn leave(&mut self) -> Result<(), Trouble> {
+        if self.examined.take().is_none() {
+            return Ok(());
+        }
+        // CLOSE expunges nothing in a folder that was opened by EXAMINE.
+        let verb = if self.session.capabilities().has("UNSELECT") { "UNSELECT" } else { "CLOSE" };
+        self.session.command(verb, "").await.map(drop).map_err(Trouble::source)
+    }
+
     /// The namespaces; none where the server does not know the command or refuses it.
     pub(crate) async fn namespaces(&mut self) -> Result<Namespaces, Trouble> {
         if !self.session.capabilities().has("NAMESPACE") {

@@ -70,7 +70,7 @@ pub struct PassReport {
     pub skipped: u64,
     /// Messages that are still not on the target.
     pub pending: u64,
-    /// New messages that this pass saw in the source's INBOX.
+    /// New messages that were seen in the source's INBOX since the last finished pass.
     pub inbox_arrivals: u64,
     /// How long it took.
     pub took: Duration,
@@ -95,6 +95,8 @@ pub struct MailboxWorker {
     pub(crate) pace: Pace,
     pub(crate) hints: Hints,
     pub(crate) allowed: Deletions,
+    /// Messages that were new in INBOX and were mirrored between passes.
+    pub(crate) arrivals: u64,
 }
 
 impl MailboxWorker {
@@ -109,6 +111,7 @@ impl MailboxWorker {
             pace: Pace::default(),
             hints: Hints::default(),
             allowed: Deletions::Capped,
+            arrivals: 0,
         }
     }
 
@@ -151,8 +154,8 @@ impl MailboxWorker {
         loop {
             let linger = self.context.patience.linger;
             let connected = self.source.is_some() || self.target.is_some();
+            // Whoever is ready: busy clients must not keep commands waiting.
             tokio::select! {
-                biased;
                 () = spool.changed(self.mailbox) => {
                     self.hints.gather(&spool, self.mailbox);
                     retry = self.mirror().await;
@@ -198,7 +201,6 @@ impl MailboxWorker {
             let wait = until.as_millisecond() - now.as_millisecond();
             return Some(Instant::now() + Duration::from_millis(wait.max(0).unsigned_abs()));
         }
-        let mut report = PassReport::default();
         let mut attempt = 0;
         while !self.hints.is_empty() {
             let synced = self.context.ledger.folders(self.mailbox).is_ok_and(|folders| !folders.is_empty());
@@ -213,10 +215,15 @@ impl MailboxWorker {
                         Err(error)
                     }
                 },
-                false => match Box::pin(self.serve_doubts_and_hints(&mut report)).await {
-                    Ok(()) => Ok(()),
-                    Err(trouble) => self.weather(trouble, &mut attempt).await,
-                },
+                false => {
+                    let mut report = PassReport::default();
+                    let served = Box::pin(self.serve_doubts_and_hints(&mut report)).await;
+                    self.arrivals += report.inbox_arrivals;
+                    match served {
+                        Ok(()) => Ok(()),
+                        Err(trouble) => self.weather(trouble, &mut attempt).await,
+                    }
+                }
             };
             match result {
                 Ok(()) => {}
@@ -225,7 +232,9 @@ impl MailboxWorker {
                     debug!(%error, "The mirror waits.");
                     self.progress.trouble(Some(error.to_string()));
                     self.hang_up();
-                    return Some(Instant::now() + MIRROR_AGAIN);
+                    // A refused login is not tried over and over: accounts get locked for that.
+                    let wait = if error.may_pass() { MIRROR_AGAIN } else { MIRROR_AFTER_REFUSAL };
+                    return Some(Instant::now() + wait);
                 }
             }
         }
@@ -284,3 +293,6 @@ impl MailboxWorker {
 
 /// When the mirror tries again after trouble; the fleet's passes have their own clock.
 const MIRROR_AGAIN: Duration = Duration::from_secs(5);
+
+/// The same when a login was refused.
+const MIRROR_AFTER_REFUSAL: Duration = Duration::from_secs(300);

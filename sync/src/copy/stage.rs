@@ -43,6 +43,7 @@ async fn window(
     let mut window = Vec::new();
     let mut staged = Vec::new();
     let mut bytes = 0;
+    let target_uid_next = job.uid_next.max(shared.state().highest.saturating_add(1));
     while window.len() < WINDOW_MESSAGES
         && let Some(uid) = rest.peek().copied()
     {
@@ -66,7 +67,7 @@ async fn window(
             mailbox,
             folder,
             uid,
-            Intent { target_uid_next: job.uid_next, print: UNKNOWN, size: message.size, date: message.date },
+            Intent { target_uid_next, print: UNKNOWN, size: message.size, date: message.date },
         );
         window.push(Item { uid, body: job.spool.take(&key) });
         staged.push((uid, Staged { message, sent: Sent::NotYet }));

@@ -227,10 +227,15 @@ pub(super) async fn collect(shared: &Shared<'_>, reader: &mut Reader, outcomes: 
                     refused(shared, flight, &text);
                     continue;
                 }
+                let target_uid = told_uid(shared.job.folder, &text);
+                if let Some(uid) = target_uid {
+                    let mut state = shared.state();
+                    state.highest = state.highest.max(uid.value());
+                }
                 let print = flight.print.unwrap_or_else(|| HeaderTap::default().print());
                 let outcome = Outcome::Stored {
                     uid: flight.uid,
-                    target_uid: told_uid(shared.job.folder, &text),
+                    target_uid,
                     size: flight.size,
                     print,
                     origin: flight.origin,
@@ -263,9 +268,12 @@ fn refused(shared: &Shared<'_>, flight: Flight, text: &StatusText) {
     let trouble = match meaning(text.code.as_ref(), &text.text) {
         Meaning::Throttled(stated) => Some(Trouble::Throttled { stated, text: text.text.clone() }),
         Meaning::TokenExpired => Some(Trouble::TokenExpired),
-        Meaning::Unavailable | Meaning::Full | Meaning::NoFolder => {
-            Some(Trouble::Target(SideError::Other(text.text.clone())))
+        Meaning::NoFolder => {
+            state.pumped.no_folder = true;
+            shared.halt.cancel();
+            None
         }
+        Meaning::Unavailable | Meaning::Full => Some(Trouble::Target(SideError::Other(text.text.clone()))),
         Meaning::TooLarge | Meaning::Item => {
             state.pumped.refused.push((flight.uid, text.text.clone()));
             None
