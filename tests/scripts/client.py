@@ -33,6 +33,9 @@ def connect():
 
 def check(answer):
     kind, data = answer
+    # Another client of the same mailbox deleted the message meanwhile: the server says so, and nothing is wrong.
+    if kind == "NO" and b"[EXPUNGEISSUED]" in (data[0] or b""):
+        return data
     if kind != "OK":
         raise RuntimeError(f"{kind} {data}")
     return data
