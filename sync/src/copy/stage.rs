@@ -69,7 +69,9 @@ async fn window(
             uid,
             Intent { target_uid_next, print: UNKNOWN, size: message.size, date: message.date },
         );
-        window.push(Item { uid, body: job.spool.take(&key) });
+        // A source may store what a client appends otherwise than it was sent: another size is another message.
+        let body = job.spool.take(&key).filter(|body| body.size() == message.size);
+        window.push(Item { uid, body });
         staged.push((uid, Staged { message, sent: Sent::NotYet }));
     }
     if !window.is_empty() {
