@@ -1,5 +1,8 @@
 //! The login name in a SASL exchange, where the mechanism shows it. The exchange itself is none of our business: it is
 //! relayed step by step, whatever it is.
+//!
+//! Where a client asks to act as somebody else (an authzid that is not its authcid), no name is told: a source that
+//! does not care for the authzid logs the authcid in, and which of the two it was is not to be seen.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -54,7 +57,7 @@ impl Sasl {
         self.name = STANDARD.decode(response).ok().and_then(|clear| name(self.mechanism, &clear));
     }
 
-    /// The name, where it was seen.
+    /// The name, where it was seen and there is but one.
     pub(crate) fn name(&self) -> Option<String> {
         self.name.clone()
     }
@@ -66,7 +69,7 @@ fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
             let mut fields = clear.split(|byte| *byte == 0);
             let (authzid, authcid) = (fields.next()?, fields.next()?);
             fields.next()?;
-            if authzid.is_empty() { authcid.to_vec() } else { authzid.to_vec() }
+            only(Some(authzid).filter(|authzid| !authzid.is_empty()), authcid)?.to_vec()
         }
         Mechanism::Login => clear.to_vec(),
         Mechanism::XOAuth2 => {
@@ -74,13 +77,19 @@ fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
         }
         Mechanism::OAuthBearer => authzid(clear)?,
         Mechanism::CramMd5 => clear[..clear.iter().rposition(|byte| *byte == b' ')?].to_vec(),
-        Mechanism::Scram => authzid(clear).or_else(|| {
+        Mechanism::Scram => {
             let user = clear.split(|byte| *byte == b',').find_map(|field| field.strip_prefix(b"n="))?;
-            Some(unescaped(user))
-        })?,
+            let user = unescaped(user);
+            only(authzid(clear).as_deref(), &user)?.to_vec()
+        }
         Mechanism::Opaque => return None,
     };
     String::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
+
+/// The name that is logged in, whatever the source makes of the authzid.
+fn only<'a>(authzid: Option<&[u8]>, authcid: &'a [u8]) -> Option<&'a [u8]> {
+    authzid.is_none_or(|authzid| authzid == authcid).then_some(authcid)
 }
 
 /// The `a=` of a GS2 header (RFC 5801): `n,a=user@example.com,`.
@@ -110,15 +119,29 @@ mod tests {
             assert_eq!(seen(mechanism, responses).as_deref(), name, "{mechanism} {responses:?}");
         };
         check("plain", &["\0ann\0secret"], Some("ann"));
-        check("PLAIN", &["ann\0admin\0secret"], Some("ann"));
+        check("PLAIN", &["ann\0ann\0secret"], Some("ann"));
         check("PLAIN", &["ann"], None);
         check("LOGIN", &["ann", "secret"], Some("ann"));
         check("XOAUTH2", &["user=ann@example.com\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
         check("OAUTHBEARER", &["n,a=ann@example.com,\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
         check("CRAM-MD5", &["ann lee 0123456789abcdef"], Some("ann lee"));
         check("SCRAM-SHA-256", &["n,,n=ann=2Clee,r=nonce", "c=biws,r=x,p=y"], Some("ann,lee"));
-        check("SCRAM-SHA-1", &["n,a=bob,n=admin,r=nonce"], Some("bob"));
+        check("SCRAM-SHA-1", &["n,a=b=3Dob,n=b=3Dob,r=nonce"], Some("b=ob"));
         check("GSSAPI", &["whatever"], None);
         check("PLAIN", &[], None);
+    }
+
+    #[test]
+    fn whoever_acts_as_somebody_else_has_no_name() {
+        for (mechanism, response) in [
+            ("PLAIN", "ann\0admin\0secret"),
+            ("PLAIN", "ann\0Ann\0secret"),
+            ("PLAIN", "ann\0\0secret"),
+            ("SCRAM-SHA-1", "n,a=bob,n=admin,r=nonce"),
+            ("SCRAM-SHA-256-PLUS", "p=tls-exporter,a=bob,n=bob=2C,r=nonce"),
+            ("SCRAM-SHA-256", "n,a=bob,"),
+        ] {
+            assert_eq!(seen(mechanism, &[response]), None, "{mechanism} {response:?}");
+        }
     }
 }
