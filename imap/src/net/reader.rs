@@ -231,6 +231,12 @@ impl Reader {
                 if self.text_kept > self.limits.max_line || self.parts.len() > MAX_PARTS {
                     return Err(self.protocol("a response without end"));
                 }
+                // Else the bytes told were not the body, and what is taken for protocol may be mail.
+                if matches!(self.parts.last(), Some(Part::Streamed { .. }))
+                    && !matches!(text.first(), Some(b' ' | b')'))
+                {
+                    return Err(self.protocol("a body that does not end where its literal does"));
+                }
                 let Some(literal) = literal else {
                     self.parts.push(Part::Text(text));
                     return self.complete();

@@ -237,9 +237,9 @@ async fn an_abandoned_append_is_the_end_of_the_writer() {
 async fn memory_does_not_grow_with_what_passes() {
     let (ours, mut theirs) = duplex(1 << 16);
     let server = tokio::spawn(async move {
-        theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n* 1 FETCH (UID 1 ").await.unwrap();
+        theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n* 1 FETCH (UID 1").await.unwrap();
         for _ in 0..1_000 {
-            theirs.write_all(b"BODY[] {50000}\r\n").await.unwrap();
+            theirs.write_all(b" BODY[] {50000}\r\n").await.unwrap();
             theirs.write_all(&[b'x'; 50_000]).await.unwrap();
         }
         theirs.write_all(b")\r\n").await.unwrap();
@@ -262,6 +262,42 @@ async fn memory_does_not_grow_with_what_passes() {
     assert_eq!(bytes, 50_000_000);
     assert!(places.len() < 10, "{} places", places.len());
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_literal_of_the_wrong_length_is_no_body() {
+    for (script, told) in [
+        // Too short; by the line end alone; before another item; too long; not even a message's body.
+        ("* 1 FETCH (UID 3 BODY[] {5}|abcdef)|* 2 EXISTS", "abcde"),
+        ("* 1 FETCH (UID 3 BODY[] {5}|abcde|)|* 2 EXISTS", "abcde"),
+        ("* 1 FETCH (BODY[] {5}|abcdef UID 3 FLAGS ())|* 2 EXISTS", "abcde"),
+        ("* 1 FETCH (UID 3 BODY[] {5}|abcdef BODY[1] {1}|x)|* 2 EXISTS", "abcde"),
+        ("* 1 FETCH (UID 3 BODY[] {0}|a)|* 2 EXISTS", ""),
+        ("* 1 FETCH (UID 3 BODY[] {7}|abcdef)|* 2 EXISTS", "abcdef)"),
+        ("* 1 FETCH (UID 3 BODY[] {9}|abcdef)|* 2 EXISTS", "abcdef)\r\n"),
+        ("* 1 FETCH (UID 3 BODY[1] {12}|abcdefabcdefg)|* 2 EXISTS", "abcdefabcdef"),
+    ] {
+        for piece in [1, 3, 1_000] {
+            let script = format!("S: * OK [CAPABILITY IMAP4rev1] hello\nS: {script}");
+            let (io, _server) = play(script.leak(), piece);
+            let mut session = wrap(io, "test:143", Limits { max_inline: 10, ..limits() }).await.unwrap();
+            let (_, reader) = session.halves();
+            assert!(matches!(reader.next().await, Ok(Event::BodyStart { .. })));
+            let mut body = Vec::new();
+            let error = loop {
+                match reader.next().await {
+                    Ok(Event::BodyChunk(chunk)) => body.extend_from_slice(&chunk),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(body.escape_ascii().to_string(), told.escape_default().to_string());
+            assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
+            // The honest response behind it is not told either.
+            assert!(matches!(reader.next().await, Err(Error::Protocol { .. })));
+            assert!(matches!(reader.try_next(), Err(Error::Protocol { .. })));
+        }
+    }
 }
 
 #[tokio::test]
@@ -585,6 +621,7 @@ async fn hostile_servers_end_in_errors() {
         b"* 1 FETCH (BODY[] {99999999999999999999999}\r\n",
         b"* 1 FETCH (BODY[] x{3}\r\n",
         b"* 1 FETCH (BODY[] {3}\r\nabc\r\n)\r\n",
+        b"* 1 FETCH (BODY[] {9}\r\nabc\r\n)\r\n",
         &endless_literals,
     ] {
         let (ours, mut theirs) = duplex(1 << 25);
@@ -601,7 +638,7 @@ async fn hostile_servers_end_in_errors() {
             }
         };
         let begin = hostile[..hostile.len().min(40)].escape_ascii();
-        let is_broken_in_body = hostile.ends_with(b"abc\r\n)\r\n");
+        let is_broken_in_body = hostile.ends_with(b"{9}\r\nabc\r\n)\r\n");
         assert!(matches!(error, Error::Protocol { .. }) != is_broken_in_body, "{begin}: {error}");
         assert_eq!(reader.next().await.unwrap_err().to_string(), error.to_string());
     }
