@@ -43,7 +43,7 @@ pub enum Response {
     Vanished {
         /// The UIDs that are gone.
         uids: UidSet,
-        /// With `(EARLIER)`: gone before this session; sequence numbers do not move.
+        /// With `(EARLIER)`: gone before the session began; sequence numbers do not move.
         earlier: Earlier,
     },
     /// `* 5 FETCH (…)`

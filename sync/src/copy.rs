@@ -64,7 +64,7 @@ pub(crate) struct Job<'a> {
     pub(crate) folder: &'a Folder,
     /// The target's UIDNEXT before this run.
     pub(crate) uid_next: u32,
-    /// How many more refusals this session may see.
+    /// How many more refusals the session may see.
     pub(crate) refusals_left: u32,
     pub(crate) asking: Asking,
     /// Asked between windows: whether something more urgent waits.

@@ -451,7 +451,7 @@ impl MailboxWorker {
         let uids: UidSet = not_given.iter().map(|(uid, _)| *uid).collect();
         debug!(%uids, "Not given by the source.");
         let source = self.source().await?;
-        // Anew: what this session saw when it opened the folder may not be what is there.
+        // Anew: what was seen when the session opened the folder may not be what is there.
         source.examine(&folder.source).await?;
         let there = source.session.uid_search(&format!("UID {uids}")).await.map_err(Trouble::source)?;
         let mut change = ledger.change();
