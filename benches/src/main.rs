@@ -18,6 +18,13 @@ const SOURCE_USER: &str = "terry.adams";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    tokio::select! {
+        ended = bench() => ended,
+        name = mailferry_tests::child::interrupted() => anyhow::bail!("interrupted by {name}"),
+    }
+}
+
+async fn bench() -> anyhow::Result<()> {
     let messages = number("MAILFERRY_BENCH_MESSAGES", 10_000);
     let rounds = number("MAILFERRY_BENCH_ROUNDS", 3).max(1);
     let mut stand = Stand::start(Options { front: Front::Bare, ..Options::default() }).await?;

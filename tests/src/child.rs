@@ -100,6 +100,19 @@ pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns when SIGINT or SIGTERM came, with its name: programs that run stands end in good order then.
+pub async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => "SIGINT",
+        _ = term.recv() => "SIGTERM",
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = self.stop(Duration::from_secs(5)) {

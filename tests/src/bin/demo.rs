@@ -7,12 +7,12 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use mailferry_tests::child::interrupted;
 use mailferry_tests::dns::{Dns, Secondary};
 use mailferry_tests::mail::{self, Recipe};
 use mailferry_tests::stand::{ENDPOINT, Options, Person, Stand, dns_options};
 use serde_json::json;
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
 
 const DOMAIN: &str = "contoso.edu";
 const BATCH: &str = "IMAPBatch1";
@@ -38,17 +38,6 @@ async fn main() -> ExitCode {
             eprintln!("\nDemo failed after {:.0} s: {error:#}", started.elapsed().as_secs_f64());
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn interrupted() -> &'static str {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => "SIGINT",
-        _ = term.recv() => "SIGTERM",
     }
 }
 
