@@ -1,6 +1,7 @@
 //! What can be typed. Passwords and tokens cannot: they never stand on a command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mailferry_sync::batch::default_admin_separator;
 use std::path::PathBuf;
 
 /// Moves mailboxes from any IMAP server to Office 365 while people keep working.
@@ -148,6 +149,13 @@ pub enum Endpoint {
         /// Mailboxes synchronised at once by the incremental sync.
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         max_concurrent_incremental_syncs: u32,
+        /// Keep the passwords that the source accepts from clients of the proxy, encrypted, for the passes; the CSV file may
+        /// then leave them out. Given again without this, it forgets them all.
+        #[arg(long)]
+        learn_credentials: bool,
+        /// What stands between user and administrator in UserName, such as the * of terry.adams*mailadmin.
+        #[arg(long, value_name = "CHARACTER", default_value_t = default_admin_separator())]
+        admin_separator: char,
     },
     /// All endpoints.
     List,
@@ -277,6 +285,7 @@ mod tests {
             "mailferry status --watch --json",
             "mailferry endpoint test --server imap.contoso.com --port 993 --security Ssl",
             "mailferry endpoint add E --server h --port 143 --security tls --max-concurrent-migrations 50",
+            "mailferry endpoint add E --server h --port 143 --security tls --learn-credentials --admin-separator %",
             "mailferry endpoint list --json",
             "mailferry batch add B --endpoint E --csv - --auto-start",
             "mailferry batch start B --wait",

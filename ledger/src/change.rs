@@ -5,7 +5,7 @@ use mailferry_imap::{MailboxId, Uid};
 use crate::error::CommitError;
 use crate::ledger::Ledger;
 use crate::message::{Intent, Message, SkippedFacts};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
+use crate::record::{Batch, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation};
 
 /// Where a message is recorded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,6 +20,7 @@ pub(crate) enum Update {
     Batch(String, Box<dyn FnOnce(&mut Batch) + Send>),
     Mailbox(MailboxId, Box<dyn FnOnce(&mut Mailbox) + Send>),
     Folder(MailboxId, FolderId, Box<dyn FnOnce(&mut Folder) + Send>),
+    Learned(MailboxId, Box<dyn FnOnce(&mut Learned) + Send>),
 }
 
 /// One write.
@@ -30,6 +31,8 @@ pub(crate) enum Op {
     RemoveBatch(String),
     PutMailbox(Box<Mailbox>),
     RemoveMailbox(MailboxId),
+    PutLearned(Learned),
+    ForgetLearned(MailboxId),
     PutFolder(Folder),
     RemoveFolder(MailboxId, FolderId),
     Update(Update),
@@ -86,7 +89,8 @@ impl Change {
         self.ledger.new_folder_id()
     }
 
-    /// Adds or replaces an endpoint.
+    /// Adds or replaces an endpoint. One that learns no passwords has none: those that were learnt for its mailboxes are
+    /// forgotten with it.
     pub fn put_endpoint(&mut self, endpoint: Endpoint) {
         self.ops.push(Op::PutEndpoint(endpoint));
     }
@@ -116,6 +120,12 @@ impl Change {
     /// where there is none. The record's `id` stays what it is.
     pub fn update_mailbox(&mut self, mailbox: MailboxId, update: impl FnOnce(&mut Mailbox) + Send + 'static) {
         self.ops.push(Op::Update(Update::Mailbox(mailbox, Box::new(update))));
+    }
+
+    /// Changes what was learnt of a mailbox as it is when the change is made; nothing happens where nothing was learnt.
+    /// `mailbox` stays.
+    pub fn update_learned(&mut self, mailbox: MailboxId, update: impl FnOnce(&mut Learned) + Send + 'static) {
+        self.ops.push(Op::Update(Update::Learned(mailbox, Box::new(update))));
     }
 
     /// Adds or replaces a folder. Of the folders with one source name the one put last that is not `gone` is the one

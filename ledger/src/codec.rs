@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CommitError, ReadError};
 use crate::ledger::Rebuilt;
 use crate::message::{Counts, Intent, Message, SkippedFacts};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
+use crate::record::{
+    Batch, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation, Security, Trust,
+};
 
 /// The longest short record.
 const LONGEST: usize = 256 * 1024;
@@ -35,6 +37,11 @@ pub(crate) trait Stored: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Raised whenever a field is added or a meaning changes; `decode` then learns the old one.
     const VERSION: u8 = 1;
+
+    /// A record of an earlier version, from its postcard; `None` for a version that never was.
+    fn earlier(_version: u8, _bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        None
+    }
 }
 
 macro_rules! stored {
@@ -46,10 +53,10 @@ macro_rules! stored {
 }
 
 stored! {
-    Endpoint => "endpoint",
     Batch => "batch",
     Mailbox => "mailbox",
     Folder => "folder",
+    Learned => "learned credential",
     Message => "message",
     Intent => "intent",
     SkippedFacts => "skipped facts",
@@ -61,6 +68,45 @@ stored! {
     OwnerOf => "address",
     Named => "folder name",
     NamedText => "text",
+}
+
+impl Stored for Endpoint {
+    const KIND: &'static str = "endpoint";
+    const VERSION: u8 = 2;
+
+    fn earlier(version: u8, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        (version == 1)
+            .then(|| postcard::take_from_bytes::<EndpointV1>(bytes).map(|(old, rest)| (old.into(), rest)))
+    }
+}
+
+/// An endpoint before it had a separator of its own.
+#[derive(Serialize, Deserialize)]
+struct EndpointV1 {
+    name: String,
+    server: String,
+    port: u16,
+    security: Security,
+    trust: Trust,
+    max_concurrent_migrations: u32,
+    max_concurrent_incremental_syncs: u32,
+    learn_credentials: bool,
+}
+
+impl From<EndpointV1> for Endpoint {
+    fn from(old: EndpointV1) -> Self {
+        Self {
+            name: old.name,
+            server: old.server,
+            port: old.port,
+            security: old.security,
+            trust: old.trust,
+            max_concurrent_migrations: old.max_concurrent_migrations,
+            max_concurrent_incremental_syncs: old.max_concurrent_incremental_syncs,
+            learn_credentials: old.learn_credentials,
+            admin_separator: Self::ADMIN_SEPARATOR,
+        }
+    }
 }
 
 /// The numbers that the ledger hands out, and how many commits it has made.
@@ -115,10 +161,11 @@ pub(crate) fn decode<T: Stored>(bytes: &[u8]) -> Result<T, ReadError> {
     let Some((&version, rest)) = bytes.split_first() else {
         return Err(damaged::<T>("is empty"));
     };
-    if version != T::VERSION {
-        return Err(ReadError::Newer { kind: T::KIND, version });
-    }
-    match postcard::take_from_bytes(rest) {
+    let read = match version == T::VERSION {
+        true => postcard::take_from_bytes(rest),
+        false => T::earlier(version, rest).ok_or(ReadError::Newer { kind: T::KIND, version })?,
+    };
+    match read {
         Ok((record, [])) => Ok(record),
         Ok(_) => Err(damaged::<T>("is longer than it should be")),
         Err(error) => Err(damaged::<T>(&error.to_string())),
@@ -197,6 +244,25 @@ mod tests {
             bytes[0] = version;
             assert_eq!(decode::<Numbers>(&bytes), Err(ReadError::Newer { kind: "numbers", version }));
         }
+    }
+
+    #[test]
+    fn an_endpoint_without_a_separator_has_the_usual_one() {
+        let old = EndpointV1 {
+            name: "E".into(),
+            server: "imap.contoso.com".into(),
+            port: 993,
+            security: Security::Ssl,
+            trust: Trust::System,
+            max_concurrent_migrations: 50,
+            max_concurrent_incremental_syncs: 25,
+            learn_credentials: true,
+        };
+        let bytes = postcard::to_extend(&old, vec![1]).unwrap();
+        let endpoint: Endpoint = decode(&bytes).unwrap();
+        assert_eq!((endpoint.admin_separator, endpoint.learn_credentials), ('*', true));
+        assert_eq!(decode::<Endpoint>(&encode(&endpoint).unwrap()).unwrap(), endpoint);
+        assert!(matches!(decode::<Endpoint>(&[3]), Err(ReadError::Newer { version: 3, .. })));
     }
 
     #[test]

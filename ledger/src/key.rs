@@ -8,6 +8,7 @@
 //! e  endpoint name                                    -> Endpoint
 //! f  mailbox(4) folder(4)                             -> Folder
 //! i  mailbox(4) folder(4) uid(4)                      -> Intent
+//! k  mailbox(4)                                       -> Learned
 //! l  login, lower case (with length) strength(1) mailbox(4)  -> nothing: who logs in so
 //! m  "numbers" | "rebuilt"                            -> Numbers, Rebuilt
 //! n  mailbox(4) source name                           -> folder number, UIDVALIDITY
@@ -36,6 +37,7 @@ pub(crate) const BATCH_MAILBOX: u8 = b'd';
 pub(crate) const ENDPOINT: u8 = b'e';
 pub(crate) const FOLDER: u8 = b'f';
 pub(crate) const INTENT: u8 = b'i';
+pub(crate) const LEARNED: u8 = b'k';
 pub(crate) const LOGIN: u8 = b'l';
 pub(crate) const META: u8 = b'm';
 pub(crate) const NAME: u8 = b'n';
@@ -88,6 +90,10 @@ pub(crate) fn rebuilt() -> Vec<u8> {
 
 pub(crate) fn mailbox(id: MailboxId) -> Vec<u8> {
     of_mailbox(MAILBOX, id)
+}
+
+pub(crate) fn learned(id: MailboxId) -> Vec<u8> {
+    of_mailbox(LEARNED, id)
 }
 
 /// The beginning of all keys of this kind that belong to a mailbox.

@@ -15,6 +15,7 @@ use crate::change::{Change, Op};
 use crate::commit::{Care, QUEUE, Request, Shared, Writer};
 use crate::disk::RealDisk;
 use crate::error::{CommitError, OpenError};
+use crate::learned::News;
 use crate::open;
 use crate::record::FolderId;
 
@@ -68,6 +69,7 @@ struct Inner {
     shared: Arc<Shared>,
     /// `None` once the ledger is being closed.
     queue: Option<mpsc::Sender<Request>>,
+    news: News,
     /// Says (by its other end's drop) that the writer closed the store and released the folder.
     closed: Mutex<signal::Receiver<()>>,
 }
@@ -96,7 +98,7 @@ impl Ledger {
         };
         let closed =
             writer.start(sender.downgrade()).map_err(|error| OpenError::Io { dir: dir.to_owned(), error })?;
-        let inner = Inner { shared, queue: Some(sender), closed: Mutex::new(closed) };
+        let inner = Inner { shared, queue: Some(sender), news: News::default(), closed: Mutex::new(closed) };
         Ok(Opened { ledger: Self { inner: Arc::new(inner) }, set_aside: found.set_aside })
     }
 
@@ -122,6 +124,10 @@ impl Ledger {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    pub(crate) fn news(&self) -> &News {
+        &self.inner.news
     }
 
     pub(crate) fn shared(&self) -> &Shared {

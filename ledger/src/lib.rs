@@ -22,6 +22,7 @@ mod commit;
 mod disk;
 mod error;
 mod key;
+mod learned;
 mod ledger;
 mod lock;
 mod login;
@@ -40,11 +41,12 @@ mod vault;
 pub use change::Change;
 pub use error::{CommitError, OpenError, ReadError};
 pub use ledger::{Health, Ledger, Opened, Rebuilt};
+pub use login::{Found, Strength, UserName};
 pub use mailferry_imap::{MailboxId, Uid, UidValidity};
 pub use message::{Counts, Fingerprint, Intent, Message, MessageState, SkipReason, Skipped, SkippedFacts};
 pub use record::{
-    Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Note, Observation, Route, Security,
-    SourceMark, Trust,
+    Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, MailboxState, Note, Observation, Route,
+    Security, SourceMark, Trust,
 };
 pub use scan::{Intents, Messages, SkippedMessages};
 pub use vault::{Sealed, Vault, VaultError};

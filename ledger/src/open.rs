@@ -25,7 +25,7 @@ use crate::key;
 use crate::ledger::Rebuilt;
 use crate::lock::Lock;
 use crate::message::{Counts, Intent, Message, SkippedFacts};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
+use crate::record::{Batch, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation};
 use crate::store::{Store, StoreError, Writes};
 
 /// What opening gives.
@@ -164,6 +164,7 @@ impl<'a> Verify<'a> {
             key::BATCH => sound::<Batch>(value)?,
             key::ENDPOINT => sound::<Endpoint>(value)?,
             key::FOLDER => sound::<Folder>(value)?,
+            key::LEARNED => sound::<Learned>(value)?,
             key::NAME => sound::<Named>(value)?,
             key::MAILBOX => sound::<Mailbox>(value)?,
             kind @ (key::OBSERVATION | key::REPORT | key::FACT | key::NOTE) => {

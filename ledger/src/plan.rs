@@ -15,7 +15,8 @@ use crate::key;
 use crate::ledger::Rebuilt;
 use crate::login::logins;
 use crate::message::{Counts, Message, MessageState, SkipReason, SkippedFacts};
-use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox};
+use crate::record::{Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox};
+use crate::scan::PAGE;
 use crate::store::{Store, Writes};
 
 /// Longest texts in records, in bytes: pages stay small, and no server fills our disk with its words.
@@ -114,12 +115,14 @@ impl<'a> Plan<'a> {
 
     fn apply(&mut self, op: Op) -> Result<(), CommitError> {
         match op {
-            Op::PutEndpoint(endpoint) => self.put(key::endpoint(&endpoint.name), &endpoint),
+            Op::PutEndpoint(endpoint) => self.put_endpoint(&endpoint),
             Op::RemoveEndpoint(name) => self.remove_if_there::<Endpoint>(key::endpoint(&name)),
             Op::PutBatch(batch) => self.put_batch(batch),
             Op::RemoveBatch(name) => self.remove_if_there::<Batch>(key::batch(&name)),
             Op::PutMailbox(mailbox) => self.put_mailbox(*mailbox),
             Op::RemoveMailbox(id) => self.remove_mailbox(id),
+            Op::PutLearned(learned) => self.put_learned(learned),
+            Op::ForgetLearned(id) => self.remove_if_there::<Learned>(key::learned(id)),
             Op::PutFolder(folder) => self.put_folder(folder),
             Op::RemoveFolder(mailbox, folder) => self.remove_folder(mailbox, folder),
             Op::Update(update) => self.update(update),
@@ -168,6 +171,12 @@ impl<'a> Plan<'a> {
                 (folder.id, folder.mailbox) = (id, mailbox);
                 self.put_folder(folder)
             }
+            Update::Learned(id, update) => {
+                let Some(mut learned) = self.record::<Learned>(&key::learned(id))? else { return Ok(()) };
+                run(update, &mut learned)?;
+                learned.mailbox = id;
+                self.put(key::learned(id), &learned)
+            }
         }
     }
 
@@ -187,30 +196,116 @@ impl<'a> Plan<'a> {
             return Err(CommitError::AddressTaken { address: mailbox.address, batch });
         }
         match self.record::<Mailbox>(&key::mailbox(id))? {
-            Some(old) => self.remove_indexes(&old),
+            Some(old) => self.remove_indexes(&old)?,
             None => mailbox.needs_matching |= self.value(&key::rebuilt())?.is_some(),
         }
         self.trial_numbers.next_mailbox = self.trial_numbers.next_mailbox.max(id.0.saturating_add(1));
         self.put(key::address(&mailbox.address), &OwnerOf(id))?;
-        for (strength, login) in logins(&mailbox) {
-            self.trial.insert(key::login(&login, strength, id), Some(Vec::new()));
-        }
+        let separator = self.separator(&mailbox)?;
+        self.index_logins(&mailbox, separator);
         self.trial.insert(key::batch_mailbox(&mailbox.batch, id), Some(Vec::new()));
         self.put(key::mailbox(id), &mailbox)
     }
 
-    fn remove_indexes(&mut self, mailbox: &Mailbox) {
+    fn remove_indexes(&mut self, mailbox: &Mailbox) -> Result<(), CommitError> {
         self.trial.insert(key::address(&mailbox.address), None);
-        for (strength, login) in logins(mailbox) {
+        let separator = self.separator(mailbox)?;
+        self.unindex_logins(mailbox, separator);
+        self.trial.insert(key::batch_mailbox(&mailbox.batch, mailbox.id), None);
+        Ok(())
+    }
+
+    fn index_logins(&mut self, mailbox: &Mailbox, separator: char) {
+        for (strength, login) in logins(mailbox, separator) {
+            self.trial.insert(key::login(&login, strength, mailbox.id), Some(Vec::new()));
+        }
+    }
+
+    fn unindex_logins(&mut self, mailbox: &Mailbox, separator: char) {
+        for (strength, login) in logins(mailbox, separator) {
             self.trial.insert(key::login(&login, strength, mailbox.id), None);
         }
-        self.trial.insert(key::batch_mailbox(&mailbox.batch, mailbox.id), None);
+    }
+
+    /// The endpoint that a mailbox is read from.
+    fn endpoint_of(&self, mailbox: &Mailbox) -> Result<Option<(Batch, Endpoint)>, CommitError> {
+        let Some(batch) = self.record::<Batch>(&key::batch(&mailbox.batch))? else { return Ok(None) };
+        let endpoint = self.record::<Endpoint>(&key::endpoint(&batch.endpoint))?;
+        Ok(endpoint.map(|endpoint| (batch, endpoint)))
+    }
+
+    fn separator(&self, mailbox: &Mailbox) -> Result<char, CommitError> {
+        let endpoint = self.endpoint_of(mailbox)?;
+        Ok(endpoint.map_or(Endpoint::ADMIN_SEPARATOR, |(_, endpoint)| endpoint.admin_separator))
+    }
+
+    fn put_endpoint(&mut self, endpoint: &Endpoint) -> Result<(), CommitError> {
+        let key = key::endpoint(&endpoint.name);
+        let old = self.record::<Endpoint>(&key)?;
+        let was = old.as_ref().map_or(Endpoint::ADMIN_SEPARATOR, |old| old.admin_separator);
+        let forgets = !endpoint.learn_credentials && old.is_some_and(|old| old.learn_credentials);
+        if forgets || was != endpoint.admin_separator {
+            for mailbox in self.mailboxes_of(&endpoint.name)? {
+                if forgets {
+                    self.remove_if_there::<Learned>(key::learned(mailbox.id))?;
+                }
+                if was != endpoint.admin_separator {
+                    self.unindex_logins(&mailbox, was);
+                    self.index_logins(&mailbox, endpoint.admin_separator);
+                }
+            }
+        }
+        self.put(key, endpoint)
+    }
+
+    /// All mailboxes that are read from an endpoint, those of this very write among them.
+    fn mailboxes_of(&self, endpoint: &str) -> Result<Vec<Mailbox>, CommitError> {
+        let mut keys = BTreeSet::new();
+        let end = key::behind(&[key::MAILBOX]);
+        let mut from = vec![key::MAILBOX];
+        loop {
+            let page = self.store.page(&from, &end, PAGE).map_err(|error| unreadable(error.into()))?;
+            keys.extend(page.iter().map(|entry| entry.key.clone()));
+            match page.last() {
+                Some(last) if page.len() == PAGE => from = [last.key.as_slice(), &[0]].concat(),
+                _ => break,
+            }
+        }
+        for writes in [&self.writes, &self.trial] {
+            keys.extend(writes.keys().filter(|key| key.first() == Some(&key::MAILBOX)).cloned());
+        }
+        let mut found = Vec::new();
+        for key in keys {
+            let Some(mailbox) = self.record::<Mailbox>(&key)? else { continue };
+            let batch = self.record::<Batch>(&key::batch(&mailbox.batch))?;
+            if batch.is_some_and(|batch| batch.endpoint == endpoint) {
+                found.push(mailbox);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Kept only where it may be kept at this very moment: whoever overheard it may come late.
+    fn put_learned(&mut self, mut learned: Learned) -> Result<(), CommitError> {
+        let Some(mailbox) = self.record::<Mailbox>(&key::mailbox(learned.mailbox))? else {
+            return Err(CommitError::NoMailbox(learned.mailbox));
+        };
+        let may = self.endpoint_of(&mailbox)?.is_some_and(|(batch, endpoint)| {
+            endpoint.learn_credentials && batch.state != BatchState::Removing
+        });
+        if !may {
+            return Ok(());
+        }
+        let key = key::learned(learned.mailbox);
+        learned.given_refused |= self.record::<Learned>(&key)?.is_some_and(|old| old.given_refused);
+        self.put(key, &learned)
     }
 
     fn remove_mailbox(&mut self, id: MailboxId) -> Result<(), CommitError> {
         if let Some(mailbox) = self.record::<Mailbox>(&key::mailbox(id))? {
-            self.remove_indexes(&mailbox);
+            self.remove_indexes(&mailbox)?;
             self.trial.insert(key::mailbox(id), None);
+            self.remove_if_there::<Learned>(key::learned(id))?;
             self.present.clear();
         }
         Ok(())

@@ -74,24 +74,6 @@ impl Ledger {
         }
     }
 
-    /// The mailbox whose user logs in by this name: by `ClientLogin` if the row has it, else by the user part of
-    /// `UserName`, else by `EmailAddress`, else by its local part; without regard to case. `None` where nobody or, at
-    /// the strongest of these, more than one matches.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn mailbox_by_login(&self, login: &str) -> Result<Option<Mailbox>, ReadError> {
-        let prefix = key::of_login(login);
-        // Strongest first; those of one strength stand together.
-        let found = self.shared().read(|store| Ok(store.page(&prefix, &key::behind(&prefix), 2)?))?;
-        let strength = |entry: &Entry| entry.key.get(prefix.len()).copied();
-        match found.as_slice() {
-            [] => Ok(None),
-            [first, second] if strength(first) == strength(second) => Ok(None),
-            [first, ..] => key::last_number(&first.key).map_or(Ok(None), |id| self.mailbox(MailboxId(id))),
-        }
-    }
-
     /// The numbers of a batch's mailboxes, ascending (the order of the CSV file).
     ///
     /// # Errors
@@ -321,7 +303,7 @@ impl Ledger {
         Ok(facts)
     }
 
-    fn record<T: Stored>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
+    pub(crate) fn record<T: Stored>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
         self.shared().read(|store| record(store, key))
     }
 

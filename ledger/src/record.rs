@@ -87,6 +87,13 @@ pub struct Endpoint {
     pub max_concurrent_incremental_syncs: u32,
     /// Whether a password that the source just accepted from a client is kept (sealed) for the passes.
     pub learn_credentials: bool,
+    /// What stands between user and administrator in a `UserName` (`User*Admin`).
+    pub admin_separator: char,
+}
+
+impl Endpoint {
+    /// Dovecot's, and Microsoft's example: `User*Admin`.
+    pub const ADMIN_SEPARATOR: char = '*';
 }
 
 /// Where a batch stands.
@@ -197,7 +204,7 @@ pub struct Mailbox {
     pub client_login: Option<String>,
     /// `UserRoot`: where the user's folders lie in the login's own hierarchy.
     pub user_root: Option<String>,
-    /// The password for `user_name`, sealed; `None` where it is yet to be learnt.
+    /// The password for `user_name` from the CSV file, sealed; `None` where it is to be learnt ([`Learned`]).
     pub password: Option<Sealed>,
     /// Where it stands.
     pub state: MailboxState,
@@ -215,6 +222,35 @@ pub struct Mailbox {
     pub throttled_until: Option<Timestamp>,
     /// Whether the target may hold copies that the ledger does not know: match before anything is appended.
     pub needs_matching: bool,
+}
+
+/// What a user logged in with at the source, as the proxy overheard it on an endpoint that learns. One a mailbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Learned {
+    /// Whose.
+    pub mailbox: MailboxId,
+    /// The name that the client logged in by.
+    pub login: String,
+    /// Its password, sealed for [`sealed_for`](Self::sealed_for).
+    pub password: Sealed,
+    /// When the source accepted it.
+    pub at: Timestamp,
+    /// When the source refused it since: it is not tried again before a newer one is learnt.
+    pub refused: Option<Timestamp>,
+    /// Whether the source refused the CSV file's own password, so that this one goes first.
+    pub given_refused: bool,
+}
+
+impl Learned {
+    /// What the password of this login to this mailbox is sealed for: it opens together with its name only.
+    pub fn sealed_for(address: &str, login: &str) -> String {
+        format!("learned\n{}\n{login}", address.to_lowercase())
+    }
+
+    /// Whether it may be tried.
+    pub fn is_usable(&self) -> bool {
+        self.refused.is_none()
+    }
 }
 
 /// The ledger's number for one folder of one mailbox at one UIDVALIDITY; never reused, never zero.

@@ -28,6 +28,7 @@ impl Ledger {
         first.update_batch(name, |batch| batch.state = BatchState::Removing);
         for mailbox in &mailboxes {
             first.update_mailbox(*mailbox, |mailbox| mailbox.password = None);
+            first.ops.push(Op::ForgetLearned(*mailbox));
         }
         first.commit().await?;
         for mailbox in mailboxes {

@@ -47,6 +47,8 @@ pub struct ProxyCounters {
     pub source_unreachable: u64,
     /// Logins that the source accepted.
     pub logins: u64,
+    /// Passwords that were learnt.
+    pub learned: u64,
     /// Logins that it refused.
     pub refused_logins: u64,
     /// Bytes from clients.
@@ -69,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) failed_handshakes: AtomicU64,
     pub(crate) source_unreachable: AtomicU64,
     pub(crate) logins: AtomicU64,
+    pub(crate) learned: AtomicU64,
     pub(crate) refused_logins: AtomicU64,
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
@@ -170,6 +173,7 @@ impl Book {
             failed_handshakes: read(&counters.failed_handshakes),
             source_unreachable: read(&counters.source_unreachable),
             logins: read(&counters.logins),
+            learned: read(&counters.learned),
             refused_logins: read(&counters.refused_logins),
             bytes_up: read(&counters.bytes_up),
             bytes_down: read(&counters.bytes_down),

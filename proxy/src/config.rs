@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mailferry_imap::net::{Security, Server, TlsClient};
+use mailferry_ledger::Vault;
 
 /// Everything that a proxy needs to know.
 #[derive(Clone, Debug)]
@@ -13,12 +14,16 @@ pub struct ProxyConfig {
     pub listen: Vec<Listen>,
     /// Certificates for clients: chosen by the name that the client asks for, the first one where none fits.
     pub certificates: Vec<CertificateFiles>,
+    /// The endpoint's name: only mailboxes that are read from it are anybody's here.
+    pub endpoint: String,
     /// The source that clients are relayed to.
     pub source: Server,
     /// Trust and resumption for the source.
     pub tls: TlsClient,
     /// Bounds.
     pub limits: ProxyLimits,
+    /// Seals what is learnt; without it nothing is.
+    pub vault: Option<Vault>,
 }
 
 /// One listening address.

@@ -2,16 +2,20 @@
 //!
 //! Commands pass to the source as they are, except STARTTLS, which is ours. One thing is added: after a login attempt nothing
 //! more is sent on until the source has answered it, so that whatever the client sent behind it is there for
-//! the relay. Lines and literals are bounded; nobody has proved who they are yet.
+//! the relay. Lines and literals are bounded; nobody has proved who they are yet. What may hold a password is wiped when it
+//! was read; the password itself is kept only where it is to be learnt, and only until the source has refused it.
 //!
 //! Must not know: sockets, time.
 
 use bytes::Bytes;
-use mailferry_imap::command;
+use mailferry_imap::command::{self, Complete};
 use mailferry_imap::token::{Part, Value};
+use secrecy::SecretString;
+use zeroize::Zeroize;
 
 use crate::filter::Leg;
-use crate::sasl::Sasl;
+use crate::learner::Learning;
+use crate::sasl::{self, Sasl};
 
 /// The longest line of a client that has not logged in.
 const MAX_LINE: usize = 8 * 1024;
@@ -74,7 +78,16 @@ pub(crate) struct Door {
     state: State,
     /// The tags of commands, other than logins, that the source has not answered.
     unanswered: Vec<Vec<u8>>,
-    login: Option<String>,
+    learning: Learning,
+    login: Login,
+}
+
+/// What the login that was accepted was made with, as far as it could be read.
+#[derive(Default, Debug)]
+pub(crate) struct Login {
+    pub(crate) name: Option<String>,
+    /// Only where it is learnt, and together with a name.
+    pub(crate) password: Option<SecretString>,
 }
 
 #[derive(Debug)]
@@ -115,12 +128,41 @@ enum Verb {
 struct Attempt {
     tag: Vec<u8>,
     sasl: Option<Sasl>,
-    name: Option<String>,
+    /// Of LOGIN.
+    login: Login,
+}
+
+impl Attempt {
+    fn into_login(self) -> Login {
+        match self.sasl {
+            Some(sasl) => Login { name: sasl.name(), password: sasl.into_password() },
+            None => self.login,
+        }
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        for part in self.parts.drain(..) {
+            match part {
+                Part::Text(bytes) | Part::Literal(bytes) => wipe(bytes),
+                Part::Streamed { .. } => {}
+            }
+        }
+    }
+}
+
+/// Overwrites bytes that nobody else holds.
+fn wipe(bytes: Bytes) {
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
+    }
 }
 
 impl Door {
-    pub(crate) fn new(leg: Leg) -> Self {
-        Self { leg, state: State::Command, unanswered: Vec::new(), login: None }
+    pub(crate) fn new(leg: Leg, learning: Learning) -> Self {
+        let (state, unanswered, login) = (State::Command, Vec::new(), Login::default());
+        Self { leg, state, unanswered, learning, login }
     }
 
     /// What the client's leg is like.
@@ -128,8 +170,8 @@ impl Door {
         self.leg
     }
 
-    /// The name of the login that was accepted, where it could be read.
-    pub(crate) fn login(self) -> Option<String> {
+    /// The login that was accepted.
+    pub(crate) fn login(self) -> Login {
         self.login
     }
 
@@ -169,13 +211,20 @@ impl Door {
         }
         match &mut self.state {
             State::Verdict(attempt) | State::Sasl(attempt) if attempt.tag == word => {
-                let name = attempt.name.take().or_else(|| attempt.sasl.as_ref().and_then(Sasl::name));
-                self.state = State::Command;
-                if line[word.len()..].get(1..3).is_some_and(|status| status.eq_ignore_ascii_case(b"OK")) {
-                    self.login = name;
-                    return Heard::LoggedIn;
+                let accepted = is_ok(&line[word.len()..]);
+                let state = std::mem::replace(&mut self.state, State::Command);
+                match state {
+                    State::Verdict(attempt) | State::Sasl(attempt) if accepted => {
+                        self.login = attempt.into_login();
+                        Heard::LoggedIn
+                    }
+                    State::Command
+                    | State::Go(..)
+                    | State::Literal(..)
+                    | State::Rest(_)
+                    | State::Verdict(_)
+                    | State::Sasl(_) => Heard::Refused,
                 }
-                Heard::Refused
             }
             State::Go(current, _) if current.tag == word => {
                 let login = current.verb == Verb::Login;
@@ -198,7 +247,7 @@ impl Door {
 
     /// TLS with the client stands: nothing that was said before counts (RFC 9051 section 6.2.1).
     pub(crate) fn on_tls(&mut self) {
-        *self = Self::new(Leg::Open);
+        *self = Self::new(Leg::Open, self.learning);
     }
 
     fn stay(&mut self, state: State, next: Move) -> Move {
@@ -265,24 +314,40 @@ impl Door {
     }
 
     fn on_complete(&mut self, current: &Current) {
-        let arguments =
-            || command::parse(&current.parts).map(|command| command.arguments).unwrap_or_default();
-        let (sasl, name) = match current.verb {
-            Verb::Login => (None, arguments().first().and_then(string).map(text)),
-            Verb::Authenticate => {
-                let arguments = arguments();
-                let mut sasl = Sasl::new(arguments.first().and_then(string).unwrap_or_default());
-                if let Some(initial) = arguments.get(1).and_then(string) {
+        if matches!(current.verb, Verb::StartTls | Verb::Other) {
+            return self.unanswered.push(current.tag.clone());
+        }
+        let mut arguments = Vec::new();
+        let mut complete = Complete::No;
+        if let Some(command) = command::parse(&current.parts) {
+            (arguments, complete) = (command.arguments, command.complete);
+        }
+        let mut attempt = Attempt { tag: current.tag.clone(), sasl: None, login: Login::default() };
+        match arguments.as_slice() {
+            [mechanism, rest @ ..] if current.verb == Verb::Authenticate => {
+                let sasl =
+                    attempt.sasl.insert(Sasl::new(string(mechanism).unwrap_or_default(), self.learning));
+                if let Some(initial) = rest.first().and_then(string) {
                     sasl.on_response(initial);
                 }
-                (Some(sasl), None)
             }
-            Verb::StartTls | Verb::Other => {
-                self.unanswered.push(current.tag.clone());
-                return;
+            [] if current.verb == Verb::Authenticate => {
+                attempt.sasl = Some(Sasl::new(b"", self.learning));
             }
-        };
-        self.state = State::Verdict(Attempt { tag: current.tag.clone(), sasl, name });
+            [name, rest @ ..] => {
+                attempt.login.name = string(name).map(text);
+                if let ([password], Complete::Yes, Learning::On) = (rest, complete, self.learning) {
+                    attempt.login.password = string(password).and_then(sasl::password);
+                }
+            }
+            [] => {}
+        }
+        for argument in arguments {
+            if let Value::Atom(bytes) | Value::Quoted(bytes) | Value::Literal(bytes) = argument {
+                wipe(bytes);
+            }
+        }
+        self.state = State::Verdict(attempt);
     }
 
     fn on_sasl(&mut self, mut attempt: Attempt, buffered: &[u8]) -> Move {
@@ -385,6 +450,11 @@ fn words(line: &[u8]) -> (&[u8], Verb) {
         Verb::Other
     };
     (tag, verb)
+}
+
+/// Whether a tagged line, behind its tag, says OK.
+fn is_ok(rest: &[u8]) -> bool {
+    rest.get(1..3).is_some_and(|status| status.eq_ignore_ascii_case(b"OK"))
 }
 
 fn first_word(line: &[u8]) -> &[u8] {

@@ -16,6 +16,7 @@ mod certificates;
 mod config;
 mod door;
 mod filter;
+mod learner;
 mod listener;
 mod login;
 mod mirror;
@@ -38,11 +39,13 @@ use tokio_util::sync::CancellationToken;
 use admission::Admission;
 use book::Book;
 use certificates::Certificates;
+use learner::{Pupil, learner};
 use listener::{Door, Shared};
 use mirror::Mirror;
 
 pub use book::{ProxyCounters, SessionInfo};
 pub use config::{CertificateFiles, Listen, ProxyConfig, ProxyError, ProxyLimits};
+pub use learner::Learning;
 pub use tap::Blindness;
 
 /// A proxy that listens. Clones share everything.
@@ -57,6 +60,7 @@ struct Inner {
     addresses: Vec<SocketAddr>,
     /// Until [`Proxy::run`] takes them.
     doors: Mutex<Vec<Door>>,
+    pupil: Mutex<Option<Pupil>>,
 }
 
 impl Proxy {
@@ -78,10 +82,19 @@ impl Proxy {
             .collect::<Result<_, _>>()?;
         let addresses = doors.iter().map(|door| door.address).collect();
         let book = Arc::new(Book::default());
-        let mirror = Mirror::new(ledger, spool, book.clone());
+        let mirror = Mirror::new(config.endpoint.clone(), ledger, spool, book.clone());
+        let (learner, pupil) = learner(config.endpoint.clone(), config.vault.clone(), mirror.clone());
         let admission = Mutex::new(Admission::new(&config.limits));
-        let shared = Arc::new(Shared { config, acceptor, book, mirror, admission });
-        Ok(Self { inner: Arc::new(Inner { shared, certificates, addresses, doors: Mutex::new(doors) }) })
+        let shared = Arc::new(Shared { config, acceptor, book, mirror, learner, admission });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                certificates,
+                addresses,
+                doors: Mutex::new(doors),
+                pupil: Mutex::new(Some(pupil)),
+            }),
+        })
     }
 
     /// What can be known of a configuration without listening: `serve --check`.
@@ -122,7 +135,23 @@ impl Proxy {
     /// when every session has ended. Called a second time, it has nothing to do.
     pub async fn run(&self, shutdown: CancellationToken) {
         let doors = std::mem::take(&mut *self.inner.doors.lock().unwrap_or_else(PoisonError::into_inner));
-        listener::run(self.inner.shared.clone(), doors, shutdown).await;
+        let pupil = self.inner.pupil.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let over = CancellationToken::new();
+        let sessions = async {
+            listener::run(self.inner.shared.clone(), doors, shutdown).await;
+            over.cancel();
+        };
+        let learning = async {
+            if let Some(pupil) = pupil {
+                pupil.run(over.clone()).await;
+            }
+        };
+        tokio::join!(sessions, learning);
+    }
+
+    /// Whether passwords are learnt from the logins that the source accepts. Off at first.
+    pub fn set_learning(&self, learning: Learning) {
+        self.inner.shared.learner.set(learning);
     }
 
     /// Reads the certificate files again; sessions that are open keep theirs.

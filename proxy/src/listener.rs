@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::admission::Admission;
 use crate::book::{Book, count};
+use crate::learner::Learner;
 use crate::mirror::Mirror;
 use crate::session::serve;
 use crate::{Listen, ProxyConfig, ProxyError};
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Option<TlsAcceptor>,
     pub(crate) book: Arc<Book>,
     pub(crate) mirror: Mirror,
+    pub(crate) learner: Learner,
     pub(crate) admission: Mutex<Admission>,
 }
 

@@ -8,9 +8,10 @@ use mailferry_imap::frame::{Framer, Piece};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant as Deadline, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
+use zeroize::Zeroize;
 
 use crate::book::{Page, count};
-use crate::door::{Door, Heard, Logins, MAX_BUFFERED, Move};
+use crate::door::{Door, Heard, Login, Logins, MAX_BUFFERED, Move};
 use crate::filter::{Leg, filtered};
 use crate::listener::Shared;
 use crate::stream::Stream;
@@ -28,8 +29,8 @@ pub(crate) struct LoggedIn {
     pub(crate) source: Stream,
     /// What the source sent behind its answer.
     pub(crate) source_rest: Bytes,
-    /// The name, where it could be read.
-    pub(crate) name: Option<String>,
+    /// What the client logged in with, where it could be read.
+    pub(crate) login: Login,
 }
 
 /// How it went before the relay.
@@ -40,11 +41,35 @@ pub(crate) enum Outcome {
     Ended(&'static str),
 }
 
+/// Commands before a login are hardly longer. A buffer that grows leaves a copy behind that nobody wipes.
+const USUAL: usize = 1024;
+
+/// What a client sends before its login may hold a password: it is overwritten when it is done with.
+#[derive(Default)]
+struct Wiped(BytesMut);
+
+impl Wiped {
+    fn split_to(&mut self, bytes: usize) -> Self {
+        Self(self.0.split_to(bytes))
+    }
+
+    /// What came behind the login is the relay's.
+    fn into_rest(mut self) -> Bytes {
+        if self.0.is_empty() { Bytes::new() } else { std::mem::take(&mut self.0).freeze() }
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 struct Entry<'a> {
     shared: &'a Shared,
     page: &'a Page,
     client: Stream,
-    from_client: BytesMut,
+    from_client: Wiped,
     source: Stream,
     from_source: Framer,
     door: Door,
@@ -63,10 +88,10 @@ pub(crate) async fn enter(
         shared,
         page,
         client,
-        from_client: BytesMut::new(),
+        from_client: Wiped(BytesMut::with_capacity(USUAL)),
         source,
         from_source: Framer::server().with_max_line(MAX_BUFFERED),
-        door: Door::new(leg),
+        door: Door::new(leg, shared.learner.learning()),
     };
     let entered = async {
         entry.say_line(&greeting).await?;
@@ -90,11 +115,11 @@ impl Entry<'_> {
                 return Ok(self.logged_in(behind));
             }
             loop {
-                match self.door.on_client(&self.from_client, self.logins()) {
+                match self.door.on_client(&self.from_client.0, self.logins()) {
                     Move::More | Move::Wait => break,
                     Move::Forward(bytes) => {
                         let bytes = self.from_client.split_to(bytes);
-                        self.source.write_all(&bytes).await?;
+                        self.source.write_all(&bytes.0).await?;
                         self.source.flush().await?;
                     }
                     Move::Answer(bytes, answer) => {
@@ -115,7 +140,7 @@ impl Entry<'_> {
             }
             let mut more = BytesMut::new();
             tokio::select! {
-                read = self.client.read_buf(&mut self.from_client), if self.from_client.len() < MAX_BUFFERED => {
+                read = self.client.read_buf(&mut self.from_client.0), if self.from_client.0.len() < MAX_BUFFERED => {
                     if read? == 0 {
                         return Ok(Outcome::Ended("client left before its login"));
                     }
@@ -189,10 +214,10 @@ impl Entry<'_> {
     fn logged_in(self, source_rest: Bytes) -> Outcome {
         Outcome::LoggedIn(Box::new(LoggedIn {
             client: self.client,
-            client_rest: self.from_client.freeze(),
+            client_rest: self.from_client.into_rest(),
             source: self.source,
             source_rest,
-            name: self.door.login(),
+            login: self.door.login(),
         }))
     }
 }

@@ -102,6 +102,7 @@ impl TapSender {
 /// What a tap's task works with.
 #[derive(Clone)]
 pub(crate) struct Mirror {
+    endpoint: String,
     pub(crate) ledger: Ledger,
     pub(crate) spool: Spool,
     pub(crate) book: Arc<Book>,
@@ -111,13 +112,16 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    pub(crate) fn new(ledger: Ledger, spool: Spool, book: Arc<Book>) -> Self {
+    pub(crate) fn new(endpoint: String, ledger: Ledger, spool: Spool, book: Arc<Book>) -> Self {
         let threads = Arc::new(Semaphore::new(MAX_THREADS));
-        Self { ledger, spool, book, load: Arc::default(), threads }
+        Self { endpoint, ledger, spool, book, load: Arc::default(), threads }
     }
 
     /// Runs where blocking is allowed, in one of a few threads; `None` when it came to nothing.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let permit = self.threads.clone().acquire_owned().await.ok()?;
         let working = spawn_blocking(move || {
             let done = work();
@@ -173,10 +177,10 @@ impl Mirror {
 
     async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
         let ledger = self.ledger.clone();
-        let name = login.clone();
-        let found = self.blocking(move || ledger.mailbox_by_login(&name)).await;
+        let (endpoint, name) = (self.endpoint.clone(), login.clone());
+        let found = self.blocking(move || ledger.mailbox_by_login(&endpoint, &name)).await;
         let mailbox = match found {
-            Some(Ok(mailbox)) => mailbox,
+            Some(Ok(found)) => found.map(|found| found.mailbox),
             Some(Err(error)) => {
                 debug!(%error, "Mailbox of a login not found out.");
                 None
@@ -433,7 +437,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
         let spool = Spool::new(Limits { memory_bytes: 0, disk_bytes: 0, dir: dir.path().to_owned() });
-        let mirror = Mirror::new(ledger, spool, Arc::default());
+        let mirror = Mirror::new("E".into(), ledger, spool, Arc::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(MAX_THREADS + 1)

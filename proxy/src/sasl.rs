@@ -1,18 +1,25 @@
 //! The login name in a SASL exchange, where the mechanism shows it. The exchange itself is none of our business: it is
-//! relayed step by step, whatever it is.
+//! relayed step by step, whatever it is. Where passwords are learnt, the password too, of PLAIN and LOGIN only: the other
+//! mechanisms show none, or a token that is soon worth nothing.
 //!
 //! Where a client asks to act as somebody else (an authzid that is not its authcid), no name is told: a source that
 //! does not care for the authzid logs the authcid in, and which of the two it was is not to be seen.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
 
-/// One exchange, as far as it was overheard. Holds names, never passwords.
+use crate::learner::Learning;
+
+/// One exchange, as far as it was overheard.
 #[derive(Debug)]
 pub(crate) struct Sasl {
     mechanism: Mechanism,
     name: Option<String>,
     responses: u32,
+    learning: Learning,
+    password: Option<SecretString>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +41,7 @@ enum Mechanism {
 }
 
 impl Sasl {
-    pub(crate) fn new(mechanism: &[u8]) -> Self {
+    pub(crate) fn new(mechanism: &[u8], learning: Learning) -> Self {
         let mechanism = mechanism.to_ascii_uppercase();
         let mechanism = match mechanism.as_slice() {
             b"PLAIN" => Mechanism::Plain,
@@ -45,22 +52,51 @@ impl Sasl {
             name if name.starts_with(b"SCRAM-") => Mechanism::Scram,
             _ => Mechanism::Opaque,
         };
-        Self { mechanism, name: None, responses: 0 }
+        Self { mechanism, name: None, responses: 0, learning, password: None }
     }
 
     /// The client's answer (base64), the initial one among them.
     pub(crate) fn on_response(&mut self, response: &[u8]) {
         self.responses += 1;
-        if self.responses > 1 {
-            return; // Every mechanism that shows the name does so at first.
+        let learns = self.learning == Learning::On;
+        match (self.responses, self.mechanism) {
+            // Every mechanism that shows the name does so at first.
+            (1, mechanism) => {
+                let Some(clear) = decoded(response) else { return };
+                self.name = name(mechanism, &clear);
+                if learns && mechanism == Mechanism::Plain {
+                    self.password = clear.splitn(3, |byte| *byte == 0).nth(2).and_then(password);
+                }
+            }
+            (2, Mechanism::Login) if learns => {
+                self.password = decoded(response).and_then(|clear| password(&clear));
+            }
+            (_, _) => {}
         }
-        self.name = STANDARD.decode(response).ok().and_then(|clear| name(self.mechanism, &clear));
     }
 
     /// The name, where it was seen and there is but one.
     pub(crate) fn name(&self) -> Option<String> {
         self.name.clone()
     }
+
+    /// The password, where it was seen and belongs to the name.
+    pub(crate) fn into_password(self) -> Option<SecretString> {
+        self.password.filter(|_| self.name.is_some())
+    }
+}
+
+fn decoded(response: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut clear = Zeroizing::new(vec![0; response.len()]);
+    let length = STANDARD.decode_slice(response, &mut clear).ok()?;
+    clear.truncate(length);
+    Some(clear)
+}
+
+/// A password that can be sealed, and sent again by any mechanism.
+pub(crate) fn password(clear: &[u8]) -> Option<SecretString> {
+    let text = str::from_utf8(clear).ok()?;
+    (!text.is_empty() && !text.contains(['\0', '\r', '\n'])).then(|| SecretString::from(text))
 }
 
 fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
@@ -105,12 +141,51 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn seen(mechanism: &str, responses: &[&str]) -> Option<String> {
-        let mut sasl = Sasl::new(mechanism.as_bytes());
+        let mut sasl = Sasl::new(mechanism.as_bytes(), Learning::Off);
         responses.iter().for_each(|clear| sasl.on_response(STANDARD.encode(clear).as_bytes()));
-        sasl.name()
+        let name = sasl.name();
+        assert!(sasl.into_password().is_none(), "nothing is kept where nothing is learnt");
+        name
+    }
+
+    fn learned(mechanism: &str, responses: &[&str]) -> Option<String> {
+        let mut sasl = Sasl::new(mechanism.as_bytes(), Learning::On);
+        responses.iter().for_each(|clear| sasl.on_response(STANDARD.encode(clear).as_bytes()));
+        assert!(!format!("{sasl:?}").contains("s3cret"), "{sasl:?}");
+        sasl.into_password().map(|password| password.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_password_is_learnt_where_the_mechanism_shows_it_and_it_is_the_names_own() {
+        for (mechanism, responses, password) in [
+            ("PLAIN", vec!["\0ann\0s3cret"], Some("s3cret")),
+            ("plain", vec!["ann\0ann\0s3cret"], Some("s3cret")),
+            ("PLAIN", vec!["\0ann\0pässwörd"], Some("pässwörd")),
+            ("LOGIN", vec!["ann", "s3cret"], Some("s3cret")),
+            ("PLAIN", vec!["ann\0admin\0s3cret"], None),
+            ("PLAIN", vec!["\0ann\0s3cret\0more"], None),
+            ("PLAIN", vec!["\0ann\0"], None),
+            ("PLAIN", vec!["\0\0s3cret"], None),
+            ("PLAIN", vec!["\0ann"], None),
+            ("LOGIN", vec!["ann"], None),
+            ("LOGIN", vec!["", "s3cret"], None),
+            ("LOGIN", vec!["ann", "s3c\nret"], None),
+            ("XOAUTH2", vec!["user=ann\x01auth=Bearer s3cret\x01\x01"], None),
+            ("OAUTHBEARER", vec!["n,a=ann,\x01auth=Bearer s3cret\x01\x01"], None),
+            ("CRAM-MD5", vec!["ann s3cret"], None),
+            ("SCRAM-SHA-256", vec!["n,,n=ann,r=s3cret", "c=biws,r=x,p=s3cret"], None),
+            ("NTLM", vec!["ann", "s3cret"], None),
+        ] {
+            assert_eq!(learned(mechanism, &responses).as_deref(), password, "{mechanism} {responses:?}");
+        }
+        let mut latin1 = Sasl::new(b"PLAIN", Learning::On);
+        latin1.on_response(STANDARD.encode(b"\0ann\0p\xE4ss").as_bytes());
+        assert!(latin1.into_password().is_none());
     }
 
     #[test]

@@ -17,7 +17,9 @@ use tracing::{debug, info};
 
 use crate::Blindness;
 use crate::book::{Page, count};
+use crate::door::Login;
 use crate::filter::Leg;
+use crate::learner::Accepted;
 use crate::listener::Shared;
 use crate::login::{LoggedIn, Outcome, enter};
 use crate::relay::{Passed, Relay};
@@ -109,8 +111,11 @@ async fn relayed(
     shutdown: &CancellationToken,
 ) -> io::Result<&'static str> {
     count(&shared.book.counters.logins);
-    let LoggedIn { client, client_rest, source, source_rest, name } = session;
-    let (tap, listening) = match name {
+    let LoggedIn { client, client_rest, source, source_rest, login } = session;
+    if let Login { name: Some(login), password: Some(password) } = &login {
+        shared.learner.offer(Accepted { login: login.clone(), password: password.clone() });
+    }
+    let (tap, listening) = match login.name {
         Some(name) => {
             let (tap, listening) = shared.mirror.tap(name, page.clone(), &shared.config.limits);
             (Some(tap), Some(tokio::spawn(listening)))

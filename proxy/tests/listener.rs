@@ -61,6 +61,8 @@ impl Place {
                 drain: Duration::from_millis(200),
                 ..ProxyLimits::default()
             },
+            endpoint: "E".to_owned(),
+            vault: None,
         };
         Proxy::new(config, self.ledger.clone(), self.spool.clone())
     }
@@ -183,6 +185,8 @@ async fn a_client_that_never_reads_does_not_stay_without_a_login() {
         source: server,
         tls: TlsClient::new(&Trust::Off).unwrap(),
         limits: ProxyLimits { login: Duration::from_secs(1), ..ProxyLimits::default() },
+        endpoint: "E".to_owned(),
+        vault: None,
     };
     let proxy = Arc::new(Proxy::new(config, place.ledger.clone(), place.spool.clone()).unwrap());
     let shutdown = CancellationToken::new();

@@ -25,7 +25,7 @@ pub use error::BatchError;
 pub use remove::{Forced, Report};
 pub use spec::{
     EndpointSpec, MAX_NAME, NewBatch, Outcome, Removal, ShowSkipped, Start, Verification,
-    default_incremental_syncs, default_migrations,
+    default_admin_separator, default_incremental_syncs, default_migrations,
 };
 pub use status::{
     BatchPlan, BatchStatus, BatchVerification, FolderStatus, MailboxDetail, MailboxProblem, MailboxStates,

@@ -20,7 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub async fn run(global: &Global, endpoint: Endpoint, format: Format) -> Result<(), Failure> {
     match endpoint {
         Endpoint::Test(server) => test(&server, format).await,
-        Endpoint::Add { name, server, max_concurrent_migrations, max_concurrent_incremental_syncs } => {
+        Endpoint::Add {
+            name,
+            server,
+            max_concurrent_migrations,
+            max_concurrent_incremental_syncs,
+            learn_credentials,
+            admin_separator,
+        } => {
             if max_concurrent_incremental_syncs > max_concurrent_migrations {
                 return Err(Problem::usage(format!(
                     "--max-concurrent-incremental-syncs {max_concurrent_incremental_syncs} is above --max-concurrent-migrations {max_concurrent_migrations}"
@@ -40,14 +47,25 @@ pub async fn run(global: &Global, endpoint: Endpoint, format: Format) -> Result<
                 },
                 max_concurrent_migrations,
                 max_concurrent_incremental_syncs,
-                learn_credentials: false,
+                learn_credentials,
+                admin_separator,
             };
             let path = format!("/v1/endpoints/{}", segment(&name));
-            let outcome: Done = Daemon::find(global)?.write(Method::PUT, &path, &spec).await?;
+            let daemon = Daemon::find(global)?;
+            let known: Vec<EndpointSpec> = daemon.read("/v1/endpoints").await?;
+            let learned = known.iter().any(|one| one.name == name && one.learn_credentials);
+            let outcome: Done = daemon.write(Method::PUT, &path, &spec).await?;
             done(
                 outcome,
                 format,
-                &format!("endpoint {name} is set"),
+                &format!(
+                    "endpoint {name} is set{}",
+                    match (learned, learn_credentials) {
+                        (_, true) => "; passwords are learnt from the logins of clients",
+                        (true, false) => "; no more passwords are learnt, and those that were are forgotten",
+                        (false, false) => "",
+                    }
+                ),
                 &format!("endpoint {name} was so already"),
             );
             Ok(())
@@ -92,6 +110,7 @@ fn show(endpoints: &[EndpointSpec], format: Format) {
         ">PORT",
         "SECURITY",
         "CERTIFICATES",
+        "LEARNS",
         ">MAX MIGRATIONS",
         ">MAX INCREMENTAL",
     ]);
@@ -107,6 +126,7 @@ fn show(endpoints: &[EndpointSpec], format: Format) {
                 (Some(file), Verification::On) => file.display().to_string(),
                 (None, Verification::On) => "system".into(),
             },
+            if one.learn_credentials { "passwords".into() } else { "-".into() },
             one.max_concurrent_migrations.to_string(),
             one.max_concurrent_incremental_syncs.to_string(),
         ]);

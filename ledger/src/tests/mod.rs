@@ -2,6 +2,8 @@
 
 mod damage;
 mod disk_full;
+mod learned;
+mod logins;
 mod model;
 mod power_cut;
 mod verbs;
@@ -15,7 +17,9 @@ use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidValidit
 
 use crate::commit::Care;
 use crate::disk::{Disk, RealDisk};
-use crate::record::{Batch, BatchState, Folder, FolderId, Mailbox, MailboxState, Route};
+use crate::record::{
+    Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Route, Security, Trust,
+};
 use crate::{Change, Fingerprint, Intent, Ledger, Message, MessageState};
 
 pub(crate) const TERRY: MailboxId = MailboxId(1);
@@ -56,6 +60,20 @@ pub(crate) fn batch(name: &str) -> Batch {
         started: None,
         auto_start: false,
         error: None,
+    }
+}
+
+pub(crate) fn endpoint(name: &str) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        server: "imap.contoso.com".into(),
+        port: 993,
+        security: Security::Ssl,
+        trust: Trust::System,
+        max_concurrent_migrations: 50,
+        max_concurrent_incremental_syncs: 25,
+        learn_credentials: true,
+        admin_separator: Endpoint::ADMIN_SEPARATOR,
     }
 }
 

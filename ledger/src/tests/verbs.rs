@@ -22,9 +22,10 @@ async fn every_record_comes_back_as_it_was_after_a_restart() {
         max_concurrent_migrations: 50,
         max_concurrent_incremental_syncs: 25,
         learn_credentials: true,
+        admin_separator: '%',
     };
     let mut terry = mailbox(TERRY, "terrya@contoso.edu");
-    terry.password = Some(sealed);
+    terry.password = Some(sealed.clone());
     terry.declared_moved = Some((moment(), "said so".into()));
     terry.throttled_until = Some(moment());
     let mut inbox = folder(TERRY, INBOX, "INBOX");
@@ -229,54 +230,6 @@ async fn a_refused_change_leaves_nothing_behind_and_its_neighbours_are_made() {
     assert!(matches!(results.4, Err(CommitError::Unfit { kind: "message", .. })));
     assert_eq!(ledger.messages(TERRY, INBOX).count(), 1);
     assert_eq!(ledger.counts(TERRY, INBOX).unwrap().mirrored, 1);
-}
-
-#[tokio::test]
-async fn a_login_leads_to_the_strongest_unambiguous_mailbox() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path());
-    let mut change = ledger.change();
-    let mut row = |id, address: &str, user_name: &str, client_login: Option<&str>, root: Option<&str>| {
-        let mut row = mailbox(MailboxId(id), address);
-        row.user_name = user_name.into();
-        row.client_login = client_login.map(str::to_owned);
-        row.user_root = root.map(str::to_owned);
-        change.put_mailbox(row);
-    };
-    row(1, "terrya@contoso.edu", "terry.adams", None, None);
-    row(2, "annb@contoso.edu", "contoso/mailadmin/ann.beebe", None, None);
-    row(3, "paulc@contoso.edu", "paul.cannon", Some("pc"), None);
-    row(4, "paulc@fabrikam.edu", "#pc2@fabrikam.edu#admin#", None, None);
-    row(5, "x@contoso.edu", "annb", None, None);
-    row(6, "y@contoso.edu", "mailadmin", None, Some("/users/yvonne/"));
-    row(7, "paulc@wingtip.edu", "pw*admin", None, None);
-    change.commit().await.unwrap();
-    let whose = |login: &str| ledger.mailbox_by_login(login).unwrap().map(|mailbox| mailbox.id.0);
-    for (login, id) in [
-        ("terry.adams", Some(1)),
-        ("TERRY.Adams", Some(1)),
-        ("terrya@contoso.edu", Some(1)),
-        ("terrya", Some(1)),
-        ("ann.beebe", Some(2)),
-        ("mailadmin", None),
-        ("annb@contoso.edu", Some(2)),
-        ("annb", Some(5)),
-        ("pc", Some(3)),
-        ("paul.cannon", None),
-        ("paulc@contoso.edu", None),
-        ("paulc", None),
-        ("pc2@fabrikam.edu", Some(4)),
-        ("yvonne", Some(6)),
-        ("pw", Some(7)),
-        ("", None),
-        ("nobody", None),
-    ] {
-        assert_eq!(whose(login), id, "{login}");
-    }
-    let mut change = ledger.change();
-    change.update_mailbox(MailboxId(1), |mailbox| mailbox.client_login = Some("tea".into()));
-    change.commit().await.unwrap();
-    assert_eq!((whose("tea"), whose("terry.adams"), whose("terrya")), (Some(1), None, None));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use secrecy::ExposeSecret;
 
 use super::*;
 
@@ -32,8 +33,13 @@ fn replay(transcript: &str, mut door: Door, logins: Logins, step: usize) -> Stri
     if !buffered.is_empty() {
         writeln!(told, "waits: {}", buffered.escape_ascii()).unwrap();
     }
-    if let Some(login) = door.login() {
-        writeln!(told, "as {login}").unwrap();
+    let login = door.login();
+    if let Some(name) = login.name {
+        write!(told, "as {name}").unwrap();
+        if let Some(password) = login.password {
+            write!(told, " with {}", password.expose_secret()).unwrap();
+        }
+        told.push('\n');
     }
     told
 }
@@ -69,9 +75,9 @@ fn moves(door: &mut Door, logins: Logins, buffered: &mut Vec<u8>, told: &mut Str
 }
 
 fn check_at(leg: Leg, logins: Logins, transcript: &str, expect: Expect) {
-    let whole = replay(transcript, Door::new(leg), logins, usize::MAX);
+    let whole = replay(transcript, Door::new(leg, Learning::Off), logins, usize::MAX);
     expect.assert_eq(&whole);
-    assert_eq!(replay(transcript, Door::new(leg), logins, 1), whole, "bytewise");
+    assert_eq!(replay(transcript, Door::new(leg, Learning::Off), logins, 1), whole, "bytewise");
 }
 
 fn check(transcript: &str, expect: Expect) {
@@ -186,7 +192,7 @@ fn what_stands_behind_a_login_waits_for_its_answer() {
         as ann
     "#]],
     );
-    let mut door = Door::new(Leg::Open);
+    let mut door = Door::new(Leg::Open, Learning::Off);
     let sent = b"a2 LOGIN ann x\r\na3 SELECT INBOX\r\n";
     assert_eq!(door.on_client(sent, Logins::Welcome), Move::Forward(16));
     assert_eq!(door.on_client(&sent[16..], Logins::Welcome), Move::Wait);
@@ -244,7 +250,7 @@ fn starttls_is_answered_here() {
         a2 NOOP
     "#]],
     );
-    let mut door = Door::new(Leg::BeforeStartTls);
+    let mut door = Door::new(Leg::BeforeStartTls, Learning::Off);
     let injected = door.on_client(b"a1 STARTTLS\r\na2 LOGIN ann secret\r\n", Logins::Welcome);
     assert!(matches!(injected, Move::Close(_)), "{injected:?}");
 }
@@ -297,7 +303,7 @@ fn numbers_and_lines_are_bounded() {
     "#]],
     );
     let long = |verb: &str, length: usize| {
-        Door::new(Leg::Open)
+        Door::new(Leg::Open, Learning::Off)
             .on_client(format!("a1 {verb} {}", "x".repeat(length)).as_bytes(), Logins::Welcome)
     };
     assert_eq!(long("NOOP", 8000), Move::More);
@@ -312,7 +318,7 @@ proptest! {
     fn what_is_sent_on_is_what_came(lines in prop::collection::vec("(a[0-9] )?(LOGIN|NOOP|authenticate|ID|x)?[ a-z\"{}0-9+\\\\]{0,12}", 0..8)) {
         let client: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let client = client.concat().into_bytes();
-        let mut door = Door::new(Leg::Open);
+        let mut door = Door::new(Leg::Open, Learning::Off);
         let mut at = 0;
         for turn in 0..40 {
             match door.on_client(&client[at..], Logins::Welcome) {
@@ -325,5 +331,41 @@ proptest! {
                 Move::Answer(..) | Move::StartTls(..) => prop_assert!(false, "nothing of this is ours"),
             }
         }
+    }
+}
+
+#[test]
+fn what_the_source_accepted_is_learnt_in_every_form_of_a_login() {
+    let learnt = |transcript: &str| {
+        let door = || Door::new(Leg::Open, Learning::On);
+        let whole = replay(transcript, door(), Logins::Welcome, usize::MAX);
+        assert_eq!(replay(transcript, door(), Logins::Welcome, 1), whole, "bytewise");
+        whole.lines().filter(|line| line.starts_with("as ")).collect::<String>()
+    };
+    for (transcript, expected) in [
+        ("C: a1 LOGIN ann s3cret\nS: a1 OK in", "as ann with s3cret"),
+        ("C: a1 login \"ann\" \"s3\\\"c\\\\ret\"\nS: a1 OK in", "as ann with s3\"c\\ret"),
+        ("C: a1 LOGIN {3}\nS: + go\nC: ann {6}\nS: +\nC: s3cret\nS: a1 OK in", "as ann with s3cret"),
+        ("C: a1 LOGIN {3+}\nC: ann {6+}\nC: s3cret\nS: a1 OK in", "as ann with s3cret"),
+        ("C: a1 LOGIN ann {6+}\nC: s3cret\nS: a1 OK in", "as ann with s3cret"),
+        ("C: a1 AUTHENTICATE PLAIN AGFubgBzM2NyZXQ=\nS: a1 OK in", "as ann with s3cret"),
+        ("C: a1 AUTHENTICATE PLAIN\nS: + \nC: AGFubgBzM2NyZXQ=\nS: a1 OK in", "as ann with s3cret"),
+        (
+            "C: a1 AUTHENTICATE LOGIN\nS: + VXNlcm5hbWU6\nC: YW5u\nS: + UGFzc3dvcmQ6\nC: czNjcmV0\nS: a1 OK in",
+            "as ann with s3cret",
+        ),
+        ("C: a1 AUTHENTICATE LOGIN YW5u\nS: + UGFzc3dvcmQ6\nC: czNjcmV0\nS: a1 OK in", "as ann with s3cret"),
+        // Only what was accepted: the second of two attempts, on one connection.
+        ("C: a1 LOGIN ann wrong\nS: a1 NO no\nC: a2 LOGIN ann s3cret\nS: a2 OK in", "as ann with s3cret"),
+        ("C: a1 LOGIN ann wrong\nS: a1 NO no", ""),
+        ("C: a1 LOGIN ann wrong\nS: a1 BAD no", ""),
+        ("C: a1 AUTHENTICATE PLAIN\nS: + \nC: *\nS: a1 BAD cancelled", ""),
+        // Whoever acts as somebody else; three arguments; something that does not read.
+        ("C: a1 AUTHENTICATE PLAIN Ym9iAGFubgBzM2NyZXQ=\nS: a1 OK in", ""),
+        ("C: a1 LOGIN ann s3cret more\nS: a1 OK in", "as ann"),
+        ("C: a1 LOGIN ann (s3cret)\nS: a1 OK in", "as ann"),
+        ("C: a1 AUTHENTICATE\nS: a1 OK in", ""),
+    ] {
+        assert_eq!(learnt(transcript), expected, "{transcript}");
     }
 }

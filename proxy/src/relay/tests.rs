@@ -39,7 +39,7 @@ async fn relayed(up: Vec<Vec<u8>>, down: Vec<Vec<u8>>, pipe: usize, beside: Besi
     };
     let ledger = mailferry_ledger::Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
     let spool = Spool::new(Limits { memory_bytes: 100, disk_bytes: 0, dir: dir.path().join("spool") });
-    let mirror = Mirror::new(ledger, spool, Arc::new(Book::default()));
+    let mirror = Mirror::new("E".into(), ledger, spool, Arc::new(Book::default()));
     let page = mirror.book.open(([127, 0, 0, 1], 1).into());
     let (tap, listening) = mirror.tap_for(mailferry_imap::MailboxId(1), page, &limits);
     let (tap, listening, stuck) = match beside {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailferry_imap::MailboxId;
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
-use mailferry_ledger::{Batch, BatchState, Ledger, Mailbox, MailboxState, Route};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxState, Route};
 use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits};
 use mailferry_spool::{Limits, Seen, Spool};
 use tokio::task::JoinHandle;
@@ -59,6 +59,8 @@ impl Stand {
             tls: TlsClient::new(&trust).unwrap(),
             source: Server { host: "127.0.0.1".to_owned(), port, security: upstream, trust },
             limits,
+            endpoint: "E".to_owned(),
+            vault: None,
         };
         let proxy = Proxy::new(config, ledger.clone(), spool.clone()).unwrap();
         let shutdown = CancellationToken::new();
@@ -166,6 +168,17 @@ class Raw:
 async fn mailbox(ledger: &Ledger) -> MailboxId {
     let mut change = ledger.change();
     let id = change.new_mailbox_id();
+    change.put_endpoint(Endpoint {
+        name: "E".to_owned(),
+        server: "127.0.0.1".to_owned(),
+        port: 993,
+        security: mailferry_ledger::Security::Ssl,
+        trust: mailferry_ledger::Trust::Off,
+        max_concurrent_migrations: 1,
+        max_concurrent_incremental_syncs: 1,
+        learn_credentials: false,
+        admin_separator: Endpoint::ADMIN_SEPARATOR,
+    });
     change.put_batch(Batch {
         name: "B".to_owned(),
         endpoint: "E".to_owned(),

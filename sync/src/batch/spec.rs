@@ -37,6 +37,9 @@ pub struct EndpointSpec {
     /// Whether passwords are learnt from clients' logins through the proxy, so that the CSV file may leave them out.
     #[serde(default)]
     pub learn_credentials: bool,
+    /// What stands between user and administrator in a `UserName` (`User*Admin`).
+    #[serde(default = "default_admin_separator")]
+    pub admin_separator: char,
 }
 
 /// Whether an endpoint's certificate is verified.
@@ -58,6 +61,11 @@ pub fn default_migrations() -> u32 {
 /// The guide's example for `MaxConcurrentIncrementalSyncs`.
 pub fn default_incremental_syncs() -> u32 {
     25
+}
+
+/// That of Dovecot and of Microsoft's example.
+pub fn default_admin_separator() -> char {
+    Endpoint::ADMIN_SEPARATOR
 }
 
 impl EndpointSpec {
@@ -101,6 +109,19 @@ impl EndpointSpec {
                 "must not be above max_concurrent_migrations",
             ));
         }
+        let separator = self.admin_separator;
+        // These stand in users' own names, or in other forms of administrators' ones.
+        if separator.is_alphanumeric()
+            || separator.is_whitespace()
+            || separator.is_control()
+            || "@._-/\\#\"".contains(separator)
+        {
+            return Err(unfit(
+                "admin_separator",
+                &separator.to_string(),
+                "must be a character that no user's name has, such as * or %",
+            ));
+        }
         Ok(Endpoint {
             name: self.name.clone(),
             server: self.server.clone(),
@@ -110,6 +131,7 @@ impl EndpointSpec {
             max_concurrent_migrations: self.max_concurrent_migrations,
             max_concurrent_incremental_syncs: self.max_concurrent_incremental_syncs,
             learn_credentials: self.learn_credentials,
+            admin_separator: self.admin_separator,
         })
     }
 }
@@ -131,6 +153,7 @@ impl From<Endpoint> for EndpointSpec {
             max_concurrent_migrations: endpoint.max_concurrent_migrations,
             max_concurrent_incremental_syncs: endpoint.max_concurrent_incremental_syncs,
             learn_credentials: endpoint.learn_credentials,
+            admin_separator: endpoint.admin_separator,
         }
     }
 }
@@ -239,6 +262,8 @@ mod tests {
             (Box::new(|spec| spec.server = "imap .contoso.com".into()), "server"),
             (Box::new(|spec| spec.port = 0), "port"),
             (Box::new(|spec| spec.security = "starttls".into()), "security"),
+            (Box::new(|spec| spec.admin_separator = '.'), "admin_separator"),
+            (Box::new(|spec| spec.admin_separator = 'x'), "admin_separator"),
             (Box::new(|spec| spec.max_concurrent_migrations = 0), "max_concurrent_migrations"),
             (Box::new(|spec| spec.max_concurrent_incremental_syncs = 51), "max_concurrent_incremental_syncs"),
         ] {

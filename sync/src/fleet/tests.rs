@@ -99,6 +99,7 @@ impl Stage {
             max_concurrent_migrations: at_once,
             max_concurrent_incremental_syncs: at_once,
             learn_credentials: false,
+            admin_separator: Endpoint::ADMIN_SEPARATOR,
         });
         for n in 0..mailboxes {
             let id = change.new_mailbox_id();

@@ -34,8 +34,8 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
         disk_bytes: config.spool.disk.0,
         dir: config.spool_dir(),
     });
-    let batches = desk::open(&config, ledger.clone(), vault, spool.clone())?;
-    let keeper = Keeper::new(config.proxy.clone(), ledger.clone(), spool.clone());
+    let batches = desk::open(&config, ledger.clone(), vault.clone(), spool.clone())?;
+    let keeper = Keeper::new(config.proxy.clone(), ledger.clone(), spool.clone(), vault);
     keeper.open().map_err(|why| {
         Problem::local(format!("the proxy cannot be opened: {why}"))
             .next("is the port taken? ports below 1024 need root or CAP_NET_BIND_SERVICE")

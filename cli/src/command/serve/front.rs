@@ -3,8 +3,8 @@
 use crate::config::{self, ListenSecurity};
 use mailferry_admin::shape::{Front, Metric, MetricKind, Session};
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
-use mailferry_ledger::{Endpoint, Ledger};
-use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits};
+use mailferry_ledger::{Endpoint, Ledger, Vault};
+use mailferry_proxy::{CertificateFiles, Learning, Listen, Proxy, ProxyConfig, ProxyLimits};
 use mailferry_spool::Spool;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,6 +30,7 @@ struct Inner {
     config: Option<config::Proxy>,
     ledger: Ledger,
     spool: Spool,
+    vault: Vault,
     state: Mutex<State>,
 }
 
@@ -42,9 +43,9 @@ enum State {
 
 impl Keeper {
     /// Nothing listens yet.
-    pub fn new(config: Option<config::Proxy>, ledger: Ledger, spool: Spool) -> Self {
+    pub fn new(config: Option<config::Proxy>, ledger: Ledger, spool: Spool, vault: Vault) -> Self {
         let state = if config.is_some() { State::Waiting } else { State::Off };
-        Self { inner: Arc::new(Inner { config, ledger, spool, state: Mutex::new(state) }) }
+        Self { inner: Arc::new(Inner { config, ledger, spool, vault, state: Mutex::new(state) }) }
     }
 
     /// Opens the proxy if it can be opened at this moment. The error is for the operator.
@@ -109,8 +110,11 @@ impl Keeper {
                 () = &mut running => break,
                 () = tokio::time::sleep(LOOK), if !stop.is_cancelled() => {
                     let same = match self.endpoint(config) {
-                        Ok(Some(now)) => (&now.server, now.port, now.security, &now.trust)
-                            == (&endpoint.server, endpoint.port, endpoint.security, &endpoint.trust),
+                        Ok(Some(now)) => {
+                            proxy.set_learning(learning(&now));
+                            (&now.server, now.port, now.security, &now.trust)
+                                == (&endpoint.server, endpoint.port, endpoint.security, &endpoint.trust)
+                        }
                         Ok(None) => false,
                         // What cannot be read at the moment is no reason to cut anybody.
                         Err(_) => true,
@@ -175,6 +179,7 @@ impl Keeper {
             ),
             ("proxy_source_unreachable_total", "Connections without a source.", counters.source_unreachable),
             ("proxy_logins_total", "Logins that the source accepted.", counters.logins),
+            ("proxy_learned_total", "Passwords learnt.", counters.learned),
             ("proxy_refused_logins_total", "Logins that the source refused.", counters.refused_logins),
             ("proxy_bytes_in_total", "Bytes from clients.", counters.bytes_up),
             ("proxy_bytes_out_total", "Bytes to clients.", counters.bytes_down),
@@ -215,14 +220,22 @@ impl Keeper {
             source,
             tls,
             limits: ProxyLimits::default(),
+            endpoint: endpoint.name.clone(),
+            vault: Some(self.inner.vault.clone()),
         };
-        Proxy::new(config, self.inner.ledger.clone(), self.inner.spool.clone())
-            .map_err(|error| error.to_string())
+        let proxy = Proxy::new(config, self.inner.ledger.clone(), self.inner.spool.clone())
+            .map_err(|error| error.to_string())?;
+        proxy.set_learning(learning(endpoint));
+        Ok(proxy)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn learning(endpoint: &Endpoint) -> Learning {
+    if endpoint.learn_credentials { Learning::On } else { Learning::Off }
 }
 
 fn source(endpoint: &Endpoint) -> Server {
