@@ -1,7 +1,7 @@
 //! What a reply to an MX question says. Pure.
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::rr::{DNSClass, Name, RData, Record};
 
 use crate::HostName;
 use crate::ask::Reply;
@@ -25,14 +25,16 @@ pub(crate) fn read(reply: &Reply, name: &Name, role: Role, zone: Option<&Name>) 
         }
         Role::Authoritative | Role::Resolver => {}
     }
-    let (end, alias_ttl) = follow(&message.answers, name);
+    let Some((end, alias_ttl)) = follow(&message.answers, name) else {
+        return (Outcome::Failed(Failure::Malformed("a chain of aliases without end".into())), None);
+    };
     if end != *name && zone.is_some_and(|zone| !zone.zone_of(&end)) {
         return (Outcome::Alias(HostName::from(&end)), alias_ttl);
     }
     let mut records: Vec<MxRecord> = message
         .answers
         .iter()
-        .filter(|record| record.name == end)
+        .filter(|record| record.name == end && record.dns_class == DNSClass::IN)
         .filter_map(|record| match &record.data {
             RData::MX(mx) => Some(MxRecord {
                 preference: mx.preference,
@@ -44,9 +46,12 @@ pub(crate) fn read(reply: &Reply, name: &Name, role: Role, zone: Option<&Name>) 
         .collect();
     records.sort();
     let ttl = records.iter().map(|record| record.ttl).chain(alias_ttl).max();
+    let missing = message.metadata.response_code == ResponseCode::NXDomain;
     match &records[..] {
+        [_, ..] if missing => {
+            (Outcome::Failed(Failure::Malformed("records of a name that does not exist".into())), None)
+        }
         [] => {
-            let missing = message.metadata.response_code == ResponseCode::NXDomain;
             let outcome = if missing { Outcome::NoSuchName } else { Outcome::NoMx };
             (outcome, negative_ttl(&message.authorities).or(alias_ttl))
         }
@@ -64,20 +69,20 @@ pub(crate) fn serial(reply: &Reply) -> Option<u32> {
     })
 }
 
-/// Where the chain of aliases from `name` ends within these records, and its longest TTL.
-pub(crate) fn follow(records: &[Record], name: &Name) -> (Name, Option<u32>) {
+/// Where the chain of aliases from `name` ends within these records, and its longest TTL; nothing if it has no end.
+pub(crate) fn follow(records: &[Record], name: &Name) -> Option<(Name, Option<u32>)> {
     let mut end = name.clone();
     let mut ttl = None;
-    for _ in 0..MAX_ALIASES {
+    for _ in 0..=MAX_ALIASES {
         let next = records.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == end => Some((target.0.clone(), record.ttl)),
             _ => None,
         });
-        let Some((target, link_ttl)) = next else { break };
+        let Some((target, link_ttl)) = next else { return Some((end, ttl)) };
         end = target;
         ttl = ttl.max(Some(link_ttl));
     }
-    (end, ttl)
+    None
 }
 
 /// A server that only points elsewhere does not resolve for us.
@@ -189,6 +194,19 @@ mod tests {
         assert_eq!(read_auth(&outside), "alias of x.fabrikam.com Some(1200)");
         let endless = vec![alias("contoso.edu.")];
         let endless = reply(true, ResponseCode::NoError, endless, vec![soa()]);
-        assert_eq!(read_auth(&endless), "no MX Some(300)");
+        assert_eq!(read_auth(&endless), "malformed answer: a chain of aliases without end None");
+        let contradiction = reply(
+            true,
+            ResponseCode::NXDomain,
+            vec![mx("contoso.edu.", 10, "mx1.contoso.edu.")],
+            vec![soa()],
+        );
+        assert_eq!(read_auth(&contradiction), "malformed answer: records of a name that does not exist None");
+        let mut chaos = mx("contoso.edu.", 10, "mx1.contoso.edu.");
+        chaos.dns_class = DNSClass::CH;
+        assert_eq!(
+            read_auth(&reply(true, ResponseCode::NoError, vec![chaos], vec![soa()])),
+            "no MX Some(300)"
+        );
     }
 }

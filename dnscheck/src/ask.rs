@@ -14,11 +14,11 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::trace;
 
 use crate::observation::{Failure, Transport};
+use crate::places::{Heard, Places};
 
 /// Fits one Ethernet frame unfragmented, over IPv6 too (the value of DNS Flag Day 2020).
 pub(crate) const UDP_PAYLOAD: u16 = 1232;
@@ -34,10 +34,10 @@ pub(crate) struct Reply {
     pub(crate) transport: Transport,
 }
 
-/// Asks; bounds how many questions are under way at once.
+/// Asks, when there is a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     timeout: Duration,
 }
 
@@ -63,23 +63,30 @@ enum Datagram {
 
 impl Asker {
     /// Has as many questions under way as there are places.
-    pub(crate) fn new(timeout: Duration, places: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(timeout: Duration, places: Arc<Places>) -> Self {
         Self { places, timeout }
     }
 
     /// Asks `server`. Any answer with code NOERROR or NXDOMAIN is a reply; whether it is any good is for the
-    /// caller to say. Takes at most three times the timeout.
+    /// caller to say. Takes at most three times the timeout, once there is a place.
     pub(crate) async fn ask(&self, server: SocketAddr, question: &Question) -> Result<Reply, Failure> {
-        // Closed only with the program.
-        let Ok(_place) = self.places.acquire().await else { return Err(Failure::Timeout) };
+        let ask = async || {
+            let reply = self.ask_now(server, question).await;
+            let heard = Heard::of(&reply);
+            (reply, heard)
+        };
+        let reply = self.places.ask(server, ask).await;
+        trace!(%server, name = %question.name, kind = %question.kind, ok = reply.is_ok(), "Asked.");
+        reply
+    }
+
+    async fn ask_now(&self, server: SocketAddr, question: &Question) -> Result<Reply, Failure> {
         let reply = match self.attempt(server, question, Extension::Edns).await {
             Ok(reply) if refuses_edns(reply.message.metadata.response_code) => {
                 self.attempt(server, question, Extension::Plain).await
             }
             other => other,
-        };
-        trace!(%server, name = %question.name, kind = %question.kind, ok = reply.is_ok(), "Asked.");
-        let reply = reply?;
+        }?;
         match reply.message.metadata.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => Ok(reply),
             code => Err(Failure::Code(code_name(code))),

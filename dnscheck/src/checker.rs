@@ -5,32 +5,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RecordType};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::advice::{Facts, Target, advise};
+use crate::advice::{Facts, advise};
 use crate::ask::{Asker, Reply};
+use crate::known::Known;
 use crate::observation::{Answer, Failure, Outcome, Role};
 use crate::outside::Outside;
+use crate::places::Places;
 use crate::walk::{Walker, Zone, fqdn, question};
-use crate::{HostName, Observation, Policy, answer, roots, verdict};
+use crate::{HostName, Observation, Policy, answer, gather, roots, verdict};
 
-/// Questions under way at once, over all domains.
-const QUESTIONS_AT_ONCE: usize = 64;
-/// Domains under way at once.
-const DOMAINS_AT_ONCE: usize = 8;
+/// Questions under way at one authoritative server: below every rate limit that we know of.
+const AT_ONE_SERVER: usize = 16;
+/// Questions under way at one resolver, at least. All resolvers together get half of what there is.
+const AT_ONE_RESOLVER: usize = 4;
 /// Zones that an alias may lead through.
 const MAX_ZONES: u32 = 8;
 /// A walk may take this many timeouts.
 const PATIENCE: u32 = 20;
 /// The gathering of facts for advice may take this many timeouts.
 const GATHERING: u32 = 5;
-/// MX hosts that are looked up for advice.
-const MAX_TARGETS: usize = 16;
 
 /// Whom to ask, and what counts.
 #[derive(Debug, Clone)]
@@ -50,6 +48,8 @@ pub struct Config {
     /// How long to wait for one answer; a silent server is asked several times, the last time over TCP, for three
     /// times as long at most.
     pub timeout: Duration,
+    /// Questions under way at once, and so the sockets in use; half as many domains are under way at once.
+    pub at_once: usize,
 }
 
 impl Default for Config {
@@ -62,6 +62,7 @@ impl Default for Config {
             accept: Vec::new(),
             expect: BTreeMap::new(),
             timeout: Duration::from_secs(3),
+            at_once: 256,
         }
     }
 }
@@ -72,15 +73,17 @@ pub struct Checker {
     config: Arc<Config>,
     asker: Asker,
     outside: Outside,
+    known: Arc<Known>,
 }
 
 impl Checker {
     /// A checker with this configuration.
     pub fn new(config: Config) -> Self {
-        let places = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
-        let outside = Outside::new(config.timeout, Arc::clone(&places));
+        let places = Places::new(config.at_once, AT_ONE_SERVER);
+        let at_one_resolver = config.at_once / 2 / config.resolvers.len().max(1);
+        let outside = Outside::new(config.timeout, places.sharing(at_one_resolver.max(AT_ONE_RESOLVER)));
         let asker = Asker::new(config.timeout, places);
-        Self { config: Arc::new(config), asker, outside }
+        Self { config: Arc::new(config), asker, outside, known: Arc::default() }
     }
 
     /// Asks everybody about `domain` and judges what they say.
@@ -102,18 +105,13 @@ impl Checker {
             }
         };
         host = HostName::from(&name);
-        let walker = Walker::new(self.asker.clone(), self.outside.clone(), Arc::clone(&self.config));
+        let (config, known) = (Arc::clone(&self.config), Arc::clone(&self.known));
+        let walker = Walker::new(self.asker.clone(), self.outside.clone(), config, known);
         let ((zone, mut answers), resolved) =
             tokio::join!(self.ask_authoritative(&walker, &name), self.ask_resolvers(&walker, &name));
         answers.extend(resolved);
-        let mut facts = Facts {
-            delegated: zone.as_ref().map(|zone| zone.delegated.clone()).unwrap_or_default(),
-            claimed: zone.as_ref().map(|zone| zone.claimed.clone()).unwrap_or_default(),
-            ..Facts::default()
-        };
-        // What is not learned in time gives no advice.
-        let gathering = gather(&walker, &name, &answers, &mut facts);
-        let _ = tokio::time::timeout(self.config.timeout * GATHERING, gathering).await;
+        let patience = self.config.timeout * GATHERING;
+        let facts = gather::facts(&walker, &name, zone.as_ref(), &answers, patience).await;
         let apex = zone.map(|zone| HostName::from(&zone.apex));
         let observation = self.judge(host, apex, answers, old_mx, &facts);
         debug!(domain = %observation.domain, verdict = %observation.verdict, "Domain checked.");
@@ -132,7 +130,7 @@ impl Checker {
                 under_way.spawn(async move { (index, checker.check(&domain, &old_mx).await) });
             }
         };
-        for _ in 0..DOMAINS_AT_ONCE {
+        for _ in 0..(self.config.at_once / 2).max(1) {
             start(&mut under_way);
         }
         while let Some(joined) = under_way.join_next().await {
@@ -154,10 +152,11 @@ impl Checker {
     ) -> Observation {
         let policy = self.policy(&domain, old_mx);
         let ruling = verdict::rule(&answers, &policy);
-        let advice = advise(&domain, &answers, ruling.verdict, &policy, facts);
+        let at = Timestamp::now();
+        let advice = advise(&domain, at, &answers, ruling.verdict, &policy, facts);
         Observation {
             domain,
-            at: Timestamp::now(),
+            at,
             zone,
             answers,
             verdict: ruling.verdict,
@@ -227,23 +226,6 @@ impl Checker {
     }
 }
 
-/// Looks up what advice needs beside the answers.
-async fn gather(walker: &Walker, name: &Name, answers: &[Answer], facts: &mut Facts) {
-    facts.texts = texts(walker, name).await;
-    let autodiscover = HostName::from(format!("autodiscover.{}", HostName::from(name)));
-    facts.autodiscover = target(walker, &autodiscover).await;
-    let records = answers.iter().filter_map(|answer| match &answer.outcome {
-        Outcome::Records(records) => Some(records),
-        _ => None,
-    });
-    let hosts: BTreeSet<&HostName> = records.flatten().map(|record| &record.host).collect();
-    for host in hosts.into_iter().filter(|host| !host.is_root()).take(MAX_TARGETS) {
-        if let Some(target) = target(walker, host).await {
-            facts.targets.insert(host.clone(), target);
-        }
-    }
-}
-
 async fn ask_server(
     walker: &Walker,
     name: &Name,
@@ -261,14 +243,15 @@ async fn ask_server(
         outcome: Outcome::Failed(Failure::NoAddress),
         ttl: None,
         serial: None,
+        at: None,
     };
     let Some(address) = address else { return answer };
     let mx = walker.ask(address, &question(name, RecordType::MX)).await;
-    if mx.is_ok() {
+    answer.take(mx, name, Some(apex));
+    if answer.transport.is_some() {
         let soa = walker.ask(address, &question(apex, RecordType::SOA)).await;
         answer.serial = soa.ok().as_ref().and_then(answer::serial);
     }
-    answer.take(mx, name, Some(apex));
     answer
 }
 
@@ -283,6 +266,7 @@ async fn ask_resolver(walker: &Walker, name: &Name, resolver: SocketAddr) -> Ans
         outcome: Outcome::Failed(Failure::NoAddress),
         ttl: None,
         serial: None,
+        at: None,
     };
     answer.take(walker.ask_outside(resolver, &question(name, RecordType::MX)).await, name, None);
     answer
@@ -290,6 +274,7 @@ async fn ask_resolver(walker: &Walker, name: &Name, resolver: SocketAddr) -> Ans
 
 impl Answer {
     fn take(&mut self, reply: Result<Reply, Failure>, name: &Name, zone: Option<&Name>) {
+        self.at = Some(Timestamp::now());
         match reply {
             Ok(reply) => {
                 (self.outcome, self.ttl) = answer::read(&reply, name, self.role, zone);
@@ -313,6 +298,7 @@ fn unreached(name: &HostName, failure: Failure) -> Answer {
         outcome: Outcome::Failed(failure),
         ttl: None,
         serial: None,
+        at: Some(Timestamp::now()),
     }
 }
 
@@ -327,43 +313,4 @@ async fn in_order<K: Ord + Send + 'static>(asked: JoinSet<(K, Answer)>) -> Vec<A
     let mut answers = asked.join_all().await;
     answers.sort_by(|(one, _), (other, _)| one.cmp(other));
     answers.into_iter().map(|(_, answer)| answer).collect()
-}
-
-/// What `host` is, if anybody says.
-async fn target(walker: &Walker, host: &HostName) -> Option<Target> {
-    let name = fqdn(host).ok()?;
-    let reply = walker.look_up(&name, RecordType::A).await.ok()?;
-    let (end, _) = answer::follow(&reply.message.answers, &name);
-    if end != name {
-        return Some(Target::Alias(HostName::from(&end)));
-    }
-    let has_address =
-        |reply: &Reply| reply.message.answers.iter().any(|record| record.data.ip_addr().is_some());
-    if has_address(&reply) {
-        return Some(Target::Host);
-    }
-    // A resolver's negative answer does not show an alias on the way to it.
-    let alias = walker.look_up(&name, RecordType::CNAME).await.ok()?;
-    let (end, _) = answer::follow(&alias.message.answers, &name);
-    if end != name {
-        return Some(Target::Alias(HostName::from(&end)));
-    }
-    if reply.message.metadata.response_code == ResponseCode::NXDomain {
-        return Some(Target::Missing);
-    }
-    let reply = walker.look_up(&name, RecordType::AAAA).await.ok()?;
-    Some(if has_address(&reply) { Target::Host } else { Target::Missing })
-}
-
-/// The TXT records of `name`, if it exists and anybody says.
-async fn texts(walker: &Walker, name: &Name) -> Option<Vec<String>> {
-    let reply = walker.look_up(name, RecordType::TXT).await.ok()?;
-    if reply.message.metadata.response_code == ResponseCode::NXDomain {
-        return None;
-    }
-    let texts = reply.message.answers.iter().filter_map(|record| match &record.data {
-        RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
-        _ => None,
-    });
-    Some(texts.collect())
 }

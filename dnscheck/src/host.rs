@@ -59,6 +59,12 @@ impl From<&Name> for HostName {
 impl From<&str> for HostName {
     fn from(text: &str) -> Self {
         let text = text.trim();
+        let ascii = match text.is_ascii() {
+            true => None,
+            // What has no IDNA form stays as it is, and is no name of anything.
+            false => Name::from_utf8(text).ok().map(|name| name.to_ascii()),
+        };
+        let text = ascii.as_deref().unwrap_or(text);
         Self(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase())
     }
 }
@@ -84,6 +90,16 @@ mod tests {
         assert!(!HostName::from("mail.outlook.com").is_within(&HostName::from(".")));
         let dotted = Name::from_labels([&b"mail.outlook"[..], b"com"]).unwrap();
         assert!(!HostName::from(&dotted).is_below(&HostName::from("outlook.com")), "{dotted}");
+    }
+
+    #[test]
+    fn international_names_have_one_form() {
+        for text in
+            ["münchen.example", "MÜNCHEN.Example.", "xn--mnchen-3ya.example", "mu\u{308}nchen.example"]
+        {
+            assert_eq!(HostName::from(text).as_str(), "xn--mnchen-3ya.example", "{text}");
+        }
+        assert!(HostName::from("mx.bücher.example").is_below(&HostName::from("xn--bcher-kva.example")));
     }
 
     #[test]

@@ -16,11 +16,15 @@ mod checker;
 pub mod clock;
 #[cfg(test)]
 mod fake;
+mod gather;
 mod host;
+mod known;
 mod observation;
 mod outside;
+mod places;
 mod policy;
 mod roots;
+mod spf;
 pub mod verdict;
 mod walk;
 

@@ -16,6 +16,10 @@ use crate::{Advice, HostName, Verdict};
 pub struct Observation {
     /// The domain that was asked about, as given, in canonical form.
     pub domain: HostName,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// Why the verdict is what it is, a sentence each.
+    pub reasons: Vec<String>,
     /// When the check ended, by the wall clock.
     pub at: Timestamp,
     /// The zone that holds the domain's records, once a server named it. A subdomain without a cut of its
@@ -24,10 +28,6 @@ pub struct Observation {
     pub zone: Option<HostName>,
     /// Every answer about MX: each address of each authoritative server, then each resolver.
     pub answers: Vec<Answer>,
-    /// The conclusion.
-    pub verdict: Verdict,
-    /// Why the verdict is what it is, a sentence each.
-    pub reasons: Vec<String>,
     /// The highest TTL, in seconds, among the answers that lead mail elsewhere than to where it should go.
     #[serde(default)]
     pub other_ttl: Option<u32>,
@@ -59,6 +59,9 @@ pub struct Answer {
     /// The zone's serial at this server, if it told: equal serials mean an unchanged zone.
     #[serde(default)]
     pub serial: Option<u32>,
+    /// When it came, or was given up, by the wall clock.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// In which role a server was asked.
@@ -116,6 +119,8 @@ pub struct MxRecord {
 pub enum Failure {
     /// No answer in time, over UDP and TCP.
     Timeout,
+    /// Not asked: the server had left several other questions in a row unanswered just before.
+    Silent,
     /// The server refused with this code (`SERVFAIL`, `REFUSED` …).
     Code(String),
     /// The server is named as authoritative and does not hold the zone.
@@ -138,7 +143,12 @@ impl Observation {
         let mut lines = vec![format!("{}: {} at {:.0}", self.domain, self.verdict, self.at)];
         lines.extend(self.reasons.iter().map(|reason| format!("  {reason}")));
         lines.extend(self.answers.iter().map(|answer| format!("  {answer}")));
-        lines.extend(self.advice.iter().map(|advice| format!("  advice: {}", advice.text)));
+        for advice in &self.advice {
+            lines.push(format!("  advice: {}", advice.text));
+            if !advice.next.is_empty() {
+                lines.push(format!("          next: {}", advice.next));
+            }
+        }
         lines
     }
 }
@@ -155,6 +165,12 @@ impl fmt::Display for Answer {
         }
         if self.transport == Some(Transport::Tcp) {
             write!(f, ", over TCP")?;
+        }
+        if let Some(serial) = self.serial {
+            write!(f, ", serial {serial}")?;
+        }
+        if let Some(at) = self.at {
+            write!(f, ", at {}", at.strftime("%H:%M:%SZ"))?;
         }
         Ok(())
     }
@@ -192,6 +208,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("no answer in time"),
+            Self::Silent => f.write_str("silent to the questions just before, so not asked this one"),
             Self::Code(code) => write!(f, "answered {code}"),
             Self::Lame => f.write_str("lame: does not hold the zone"),
             Self::NoRoute => f.write_str("no route from here"),

@@ -20,29 +20,30 @@ use hickory_resolver::config::{
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::trace;
 
 use crate::ask::{Extension, Reply, UDP_PAYLOAD, code_name, io_failure, refuses_edns};
 use crate::observation::{Failure, Transport};
+use crate::places::{Heard, Places};
 
 /// No question takes longer than this many timeouts, whatever aliases and refusals come between.
 const PATIENCE: u32 = 3;
 
-/// Asks resolvers; shares the places for questions under way with the asker of authoritative servers.
+/// Asks resolvers, when there is a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Outside {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     timeout: Duration,
 }
 
 impl Outside {
-    pub(crate) fn new(timeout: Duration, places: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(timeout: Duration, places: Arc<Places>) -> Self {
         Self { places, timeout }
     }
 
-    /// Asks `resolver`. Any answer with code NOERROR or NXDOMAIN is a reply. Takes at most three times the timeout.
+    /// Asks `resolver`. Any answer with code NOERROR or NXDOMAIN is a reply. Takes at most three times the
+    /// timeout, once there is a place, and one timeout more to see whether it was the resolver that kept silent.
     pub(crate) async fn ask(
         &self,
         resolver: SocketAddr,
@@ -52,12 +53,29 @@ impl Outside {
         if is_reserved(name) {
             return Err(Failure::Walk("a reserved name, for which no resolver is asked".into()));
         }
-        // Closed only with the program.
-        let Ok(_place) = self.places.acquire().await else { return Err(Failure::Timeout) };
-        let reply = timeout(self.timeout * PATIENCE, Box::pin(self.attempt(resolver, name, kind))).await;
-        let reply = reply.unwrap_or(Err(Failure::Timeout));
+        let ask = async || {
+            let reply = timeout(self.timeout * PATIENCE, Box::pin(self.attempt(resolver, name, kind))).await;
+            let reply = reply.unwrap_or(Err(Failure::Timeout));
+            let heard = match Heard::of(&reply) {
+                Heard::Nothing => self.presence(resolver).await,
+                heard => heard,
+            };
+            (reply, heard)
+        };
+        let reply = self.places.ask(resolver, ask).await;
         trace!(%resolver, %name, %kind, ok = reply.is_ok(), "Asked.");
         reply
+    }
+
+    /// Whether a resolver that gave no answer says anything at all. It may have waited in vain for the servers of
+    /// the name; who serves the root it knows by itself, or says at once that it does not.
+    async fn presence(&self, resolver: SocketAddr) -> Heard {
+        let root = Name::root();
+        let asked = self.look_up(resolver, &root, RecordType::NS, Extension::Edns, Transport::Udp);
+        match timeout(self.timeout, Box::pin(asked)).await {
+            Ok(Ok(_) | Err(NetError::Dns(_))) => Heard::Answer,
+            Ok(Err(_)) | Err(_) => Heard::Nothing,
+        }
     }
 
     async fn attempt(&self, resolver: SocketAddr, name: &Name, kind: RecordType) -> Result<Reply, Failure> {

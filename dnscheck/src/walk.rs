@@ -2,7 +2,9 @@
 //!
 //! The walk follows delegations down to the zone that holds the name, then asks *all* servers of the parent, and
 //! all servers of the zone itself, who serves it: whoever is named by any of them is asked by somebody's resolver,
-//! so its word counts. Nothing is cached, and a walk asks a bounded number of questions.
+//! so its word counts. What may be remembered from one walk to the next is in `known`; a walk asks a bounded number of
+//! questions. A server that is not asked because there are too many could be the one that disagrees: such a zone is
+//! not taken at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,11 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::ask::{Asker, Question, Reply};
+use crate::known::Known;
 use crate::observation::Failure;
 use crate::outside::Outside;
 use crate::{Config, HostName, answer};
@@ -44,6 +47,8 @@ pub(crate) struct Zone {
     pub(crate) delegated: BTreeSet<HostName>,
     /// The servers that the zone itself names; none where nobody told.
     pub(crate) claimed: BTreeSet<HostName>,
+    /// The servers of the zone above; none above the root.
+    pub(crate) parents: Vec<NameServer>,
 }
 
 /// A name server with the addresses at which to ask it; none when they were not found.
@@ -60,6 +65,7 @@ pub(crate) struct Walker {
     outside: Outside,
     config: Arc<Config>,
     book: Arc<BTreeMap<HostName, SocketAddr>>,
+    known: Arc<Known>,
     budget: Arc<AtomicU32>,
 }
 
@@ -67,6 +73,8 @@ pub(crate) struct Walker {
 #[derive(Debug, Default)]
 struct Named {
     hosts: BTreeMap<HostName, BTreeSet<SocketAddr>>,
+    /// How long the shortest-lived of these names may be remembered, in seconds.
+    ttl: Option<u32>,
 }
 
 /// Where a walk stands: a zone, and who is believed to hold it.
@@ -95,11 +103,11 @@ enum Step {
 }
 
 impl Walker {
-    pub(crate) fn new(asker: Asker, outside: Outside, config: Arc<Config>) -> Self {
+    pub(crate) fn new(asker: Asker, outside: Outside, config: Arc<Config>, known: Arc<Known>) -> Self {
         let book =
             config.name_servers.iter().map(|(host, at)| (HostName::from(host.as_str()), *at)).collect();
         let budget = Arc::new(AtomicU32::new(MAX_QUESTIONS));
-        Self { asker, outside, config, book: Arc::new(book), budget }
+        Self { asker, outside, config, book: Arc::new(book), known, budget }
     }
 
     /// One question to a server for what it holds, within this check's budget.
@@ -131,17 +139,18 @@ impl Walker {
         let Descent { parent, cut, apex } = self.descend(name.clone(), 0).await?;
         if apex.is_root() {
             let servers = cut.servers;
-            return Ok(Zone { apex, servers, delegated: BTreeSet::new(), claimed: BTreeSet::new() });
+            let (delegated, claimed, parents) = Default::default();
+            return Ok(Zone { apex, servers, delegated, claimed, parents });
         }
         // A server may hold parent and child both, and then never shows the delegation between them.
-        let above = if apex == cut.zone { parent.as_ref().unwrap_or(&cut) } else { &cut };
+        let above = if apex == cut.zone { parent.unwrap_or(cut) } else { cut };
         let parents = above.servers.iter().flat_map(|server| &server.addresses).copied();
         let mut named = Named::default();
         for reply in self.ask_all(parents, &question(&apex, RecordType::NS)).await {
             named.add(&reply, &apex, &above.zone, self.config.port);
         }
         let delegated: BTreeSet<HostName> = named.hosts.keys().cloned().collect();
-        let mut servers = self.locate(&named, 0).await;
+        let mut servers = self.locate(&named).await?;
 
         let known = servers.iter().flat_map(|server| &server.addresses).copied();
         let mut own = Named::default();
@@ -152,11 +161,11 @@ impl Walker {
         }
         let claimed: BTreeSet<HostName> = own.hosts.keys().cloned().collect();
         own.hosts.retain(|host, _| !delegated.contains(host));
-        servers.extend(self.locate(&own, 0).await);
+        servers.extend(self.locate(&own).await?);
         if servers.is_empty() {
             return Err(Failure::Walk(format!("nobody names a server for {}", HostName::from(&apex))));
         }
-        Ok(Zone { apex, servers, delegated, claimed })
+        Ok(Zone { apex, servers, delegated, claimed, parents: above.servers })
     }
 
     /// Records of `name`, from the first resolver that has them, else from an authoritative server.
@@ -174,9 +183,19 @@ impl Walker {
             }
         }
         let Descent { cut, .. } = self.descend(name.clone(), depth).await?;
-        self.first(&cut.servers, &question, |reply| reply.message.metadata.authoritative.then_some(reply))
+        self.ask_any(&cut.servers, &question)
             .await
             .map_err(|last| Failure::Walk(format!("{}: {last}", HostName::from(name))))
+    }
+
+    /// The first answer of a server that holds the zone asked about.
+    pub(crate) async fn ask_any(
+        &self,
+        servers: &[NameServer],
+        question: &Question,
+    ) -> Result<Reply, Failure> {
+        let holds = |reply: Reply| reply.message.metadata.authoritative.then_some(reply);
+        self.first(servers, question, holds).await
     }
 
     /// Follows delegations from the roots to servers that hold `name`.
@@ -191,6 +210,9 @@ impl Walker {
             let servers = roots.map(|&at| NameServer { host: at.to_string(), addresses: vec![at] }).collect();
             let mut cut = Cut { zone: Name::root(), servers };
             let mut parent = None;
+            if let Some((zone, servers)) = self.known.top_above(&name) {
+                parent = Some(std::mem::replace(&mut cut, Cut { zone, servers }));
+            }
             for _ in 0..MAX_CUTS {
                 let zone = cut.zone.clone();
                 let port = self.config.port;
@@ -210,6 +232,9 @@ impl Walker {
                         if servers.is_empty() {
                             let zone = HostName::from(&zone);
                             return Err(Failure::Walk(format!("no address of a server of {zone} was found")));
+                        }
+                        if cut.zone.is_root() {
+                            self.known.put_top(&zone, &servers, named.ttl.unwrap_or_default());
                         }
                         parent = Some(std::mem::replace(&mut cut, Cut { zone, servers }));
                     }
@@ -264,17 +289,33 @@ impl Walker {
         replies.into_iter().filter_map(|(_, reply)| reply.ok()).collect()
     }
 
-    /// All named servers with their addresses, looked up where the message did not give them.
-    async fn locate(&self, named: &Named, depth: u32) -> Vec<NameServer> {
-        let mut found = Vec::new();
-        for (host, glue) in named.hosts.iter().take(MAX_SERVERS) {
-            let mut addresses = self.at_hand(host, glue);
-            if addresses.is_empty() {
-                addresses = self.addresses(host, depth).await;
-            }
-            found.push(NameServer { host: host.to_string(), addresses });
+    /// All named servers with all their addresses: those that the message gave, which may leave out some or be old,
+    /// and those that are found by looking.
+    async fn locate(&self, named: &Named) -> Result<Vec<NameServer>, Failure> {
+        if named.hosts.len() > MAX_SERVERS {
+            return Err(Failure::Walk(format!("more than {MAX_SERVERS} name servers")));
         }
-        found
+        let mut looking = JoinSet::new();
+        for (host, glue) in &named.hosts {
+            let (walker, host, mut addresses) = (self.clone(), host.clone(), glue.clone());
+            looking.spawn(async move {
+                if let Some(&at) = walker.book.get(&host) {
+                    return (host, BTreeSet::from([at]));
+                }
+                addresses.extend(walker.addresses(&host, 0).await);
+                (host, addresses)
+            });
+        }
+        let mut found = looking.join_all().await;
+        found.sort();
+        if let Some((host, _)) = found.iter().find(|(_, addresses)| addresses.len() > MAX_ADDRESSES) {
+            return Err(Failure::Walk(format!("{host} has more than {MAX_ADDRESSES} addresses")));
+        }
+        let server = |(host, addresses): (HostName, BTreeSet<_>)| NameServer {
+            host: host.to_string(),
+            addresses: addresses.into_iter().collect(),
+        };
+        Ok(found.into_iter().map(server).collect())
     }
 
     /// Named servers whose addresses are at hand; if there are none, the first that can be looked up.
@@ -304,15 +345,24 @@ impl Walker {
     }
 
     async fn addresses(&self, host: &HostName, depth: u32) -> Vec<SocketAddr> {
-        let (Ok(name), true) = (fqdn(host), depth < MAX_DEPTH) else { return Vec::new() };
-        let mut found = BTreeSet::new();
-        for kind in [RecordType::A, RecordType::AAAA] {
-            if let Ok(reply) = self.look_up_at(&name, kind, depth + 1).await {
-                let ips = reply.message.answers.iter().filter_map(|record| record.data.ip_addr());
-                found.extend(ips.map(|ip| SocketAddr::new(ip, self.config.port)));
-            }
+        if let Some(known) = self.known.addresses(host) {
+            return known;
         }
-        found.into_iter().take(MAX_ADDRESSES).collect()
+        let (Ok(name), true) = (fqdn(host), depth < MAX_DEPTH) else { return Vec::new() };
+        let (four, six) = tokio::join!(
+            self.look_up_at(&name, RecordType::A, depth + 1),
+            self.look_up_at(&name, RecordType::AAAA, depth + 1)
+        );
+        let complete = four.is_ok() && six.is_ok();
+        let replies = [four, six].into_iter().flatten();
+        let records: Vec<Record> = replies.flat_map(|reply| reply.message.answers).collect();
+        let ips = records.iter().filter_map(|record| record.data.ip_addr());
+        let found: BTreeSet<_> = ips.map(|ip| SocketAddr::new(ip, self.config.port)).collect();
+        let found: Vec<_> = found.into_iter().collect();
+        if let (Some(ttl), true) = (records.iter().map(|record| record.ttl).min(), complete) {
+            self.known.put_addresses(host, &found, ttl);
+        }
+        found
     }
 }
 
@@ -326,6 +376,7 @@ impl Named {
                 && record.name == *zone
             {
                 self.hosts.entry(HostName::from(&host.0)).or_default();
+                self.ttl = Some(self.ttl.unwrap_or(record.ttl).min(record.ttl));
             }
         }
         for record in &message.additionals {

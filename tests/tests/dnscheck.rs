@@ -45,10 +45,11 @@ async fn source_then_switched() {
     let servers: Vec<_> = before.answers.iter().map(|answer| answer.server.as_str()).collect();
     assert_eq!(servers, ["ns1.contoso.edu", "ns2.contoso.edu", &resolvers[0].to_string()]);
     assert!(before.answers.iter().all(|answer| answer.ttl == Some(3600) && answer.authoritative));
-    assert!(before.lines().contains(&format!(
-        "  authoritative ns1.contoso.edu ({}): 10 mail.contoso.edu, TTL 3600 s",
+    let line = format!(
+        "  authoritative ns1.contoso.edu ({}): 10 mail.contoso.edu, TTL 3600 s, serial 2, at ",
         dns.primary.address()
-    )));
+    );
+    assert!(before.lines().iter().any(|shown| shown.starts_with(&line)), "{:#?}", before.lines());
 
     dns.set_mx(DOMAIN, 300, &[OFFICE_365]).unwrap();
     let after = check(Config { resolvers, ..config(&dns) }).await;
@@ -67,7 +68,7 @@ async fn leftover_record_is_mixed_with_advice() {
     assert_eq!(observation.verdict, Verdict::Mixed);
     assert_eq!(
         told(&observation, AdviceKind::LeftoverMx),
-        ["delete the MX record `50 mail.contoso.edu`: mail may still go there"]
+        ["the MX record `50 mail.contoso.edu` is left: mail may still go there"]
     );
 }
 
@@ -224,13 +225,14 @@ async fn advice_on_alias_spf_and_autodiscover() {
     assert_eq!(
         told(&observation, AdviceKind::MxTarget),
         [
-            "MX target gone.contoso.edu has no address: no mail can arrive",
-            "MX target mx.contoso.edu is an alias of mail.contoso.edu, which RFC 2181 forbids: name the host itself",
+            "MX target gone.contoso.edu has no address: no mail can arrive there",
+            "MX target mx.contoso.edu is an alias of mail.contoso.edu, which RFC 2181 forbids: some senders deliver nothing",
+            "contoso.edu's MX at Office 365 cannot be derived from its name (new ones are below mx.microsoft)",
         ]
     );
     assert_eq!(
         told(&observation, AdviceKind::Spf),
-        ["the SPF record has no `include:spf.protection.outlook.com` of its own: `v=spf1 mx -all`"]
+        ["the SPF record `v=spf1 mx -all` does not lead to `include:spf.protection.outlook.com`"]
     );
     assert!(told(&observation, AdviceKind::Autodiscover).is_empty());
     assert_eq!(told(&observation, AdviceKind::Ttl).len(), 1);
@@ -307,7 +309,7 @@ async fn server_that_only_the_zone_names_is_heard() {
     assert_eq!(observation.verdict, Verdict::Mixed, "ns9 has no MX");
     assert_eq!(
         told(&observation, AdviceKind::Delegation)[0],
-        "the parent names ns1.contoso.edu; the zone names ns1.contoso.edu, ns9.contoso.edu: make them the same"
+        "the parent names ns1.contoso.edu; the zone names ns1.contoso.edu, ns9.contoso.edu"
     );
 }
 
@@ -391,10 +393,8 @@ async fn resolvers_are_heard_with_codes_ttls_and_over_tcp() {
         .apply()
         .unwrap();
     assert_eq!(
-        told(&check(config(&dns)).await, AdviceKind::MxTarget),
-        [
-            "MX target mx.contoso.edu is an alias of gone.contoso.edu, which RFC 2181 forbids: name the host itself"
-        ]
+        told(&check(config(&dns)).await, AdviceKind::MxTarget)[0],
+        "MX target mx.contoso.edu is an alias of gone.contoso.edu, which RFC 2181 forbids: some senders deliver nothing"
     );
 
     // An answer of all servers, and a resolver that has none: not certain.

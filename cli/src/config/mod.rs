@@ -142,6 +142,7 @@ pub struct Dns {
     pub straggler_quiet: Span,
     pub interval: Span,
     pub timeout: Span,
+    pub at_once: usize,
     pub accept: Vec<String>,
     pub old: Vec<String>,
     pub expect: BTreeMap<String, String>,
@@ -228,6 +229,7 @@ impl Default for Dns {
             straggler_quiet: hours(24),
             interval: Span(Duration::from_secs(15 * 60)),
             timeout: Span(Duration::from_secs(5)),
+            at_once: 256,
             accept: Vec::new(),
             old: Vec::new(),
             expect: BTreeMap::new(),
@@ -252,6 +254,7 @@ impl Dns {
             accept: self.accept.clone(),
             expect: self.expect.clone(),
             timeout: self.timeout.0,
+            at_once: self.at_once,
         }
     }
 }

@@ -14,7 +14,7 @@ fn mx_of(query: &Message, host: &str) -> Message {
 
 async fn ask(fake: &Fake) -> Result<String, Failure> {
     let question = Question { name: name("contoso.edu."), kind: RecordType::MX };
-    let reply = Asker::new(TIMEOUT, Arc::new(Semaphore::new(4))).ask(fake.address, &question).await?;
+    let reply = Asker::new(TIMEOUT, Places::new(4, 4)).ask(fake.address, &question).await?;
     let hosts = reply.message.answers.iter().map(|record| record.data.to_string()).collect::<Vec<_>>();
     Ok(format!("{:?} {}", reply.transport, hosts.join(", ")))
 }
@@ -145,7 +145,7 @@ async fn silence_ends_after_three_timeouts() {
     let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let question = Question { name: name("contoso.edu."), kind: RecordType::MX };
     let started = Instant::now();
-    let failure = Asker::new(TIMEOUT, Arc::new(Semaphore::new(4))).ask(address, &question).await.map(|_| ());
+    let failure = Asker::new(TIMEOUT, Places::new(4, 4)).ask(address, &question).await.map(|_| ());
     assert_eq!(failure, Err(Failure::Timeout));
     assert!(started.elapsed() < TIMEOUT * 5);
 }

@@ -13,7 +13,7 @@ use crate::observation::Role;
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 fn outside() -> Outside {
-    Outside::new(TIMEOUT, Arc::new(Semaphore::new(4)))
+    Outside::new(TIMEOUT, Places::new(4, 4))
 }
 
 fn mx(owner: &str, host: &str) -> Record {

@@ -35,6 +35,7 @@ fn answer(line: &str) -> Answer {
         },
         ttl: Some(3600),
         serial: None,
+        at: None,
     }
 }
 

@@ -4,17 +4,17 @@ use std::time::Duration;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::{A, NS, SOA};
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Transport;
 use crate::fake::{Fake, asked_for, bytes, name, record, reply_to};
+use crate::places::Places;
 
 fn walker(root: SocketAddr) -> Walker {
     let config = Config { roots: vec![root], port: root.port(), ..Config::default() };
-    let (timeout, places) = (Duration::from_millis(200), Arc::new(Semaphore::new(16)));
+    let (timeout, places) = (Duration::from_millis(200), Places::new(16, 16));
     let outside = Outside::new(timeout, Arc::clone(&places));
-    Walker::new(Asker::new(timeout, places), outside, Arc::new(config))
+    Walker::new(Asker::new(timeout, places), outside, Arc::new(config), Arc::default())
 }
 
 fn referral(query: &Message, zone: &str, server: &str, glue: Option<Ipv4Addr>) -> Message {
