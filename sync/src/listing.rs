@@ -41,7 +41,21 @@ impl MailboxWorker {
         source.leave().await?;
         let namespaces = source.namespaces().await?;
         let root = FolderName::from_wire(&b""[..]);
-        let listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
+        let mut listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
+        let inbox = FolderName::from_wire(&b"INBOX"[..]);
+        if mailbox.user_root.is_none() && !listed.iter().any(|(listed, _)| listed.name.is_inbox()) {
+            // Every login has one (RFC 9051 section 5.1), listed or not: Cyrus without `unixhierarchysep` lists nothing
+            // to a login with a dot.
+            match source.session.status(&inbox).await {
+                Ok(status) => {
+                    warn!("The source does not list INBOX; it is copied nevertheless.");
+                    let unlisted = Listed { name: inbox, delimiter: None, attributes: Vec::new() };
+                    listed.push((unlisted, Some(status)));
+                }
+                Err(error) if !error.is_fatal() => {}
+                Err(error) => return Err(Trouble::source(error)),
+            }
+        }
         let subscribed = match source.session.lsub(&root, "*").await {
             Ok(subscribed) => subscribed.into_iter().map(|listed| listed.name).collect(),
             Err(error) if !error.is_fatal() => BTreeSet::new(),

@@ -1,12 +1,15 @@
 //! A server that runs below us and ends with us.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 
 /// A child process. Dropped, it gets SIGTERM and, after five seconds, SIGKILL.
 ///
@@ -50,6 +53,26 @@ impl Server {
             bail!("{} ended: {status}\n{}", self.name, self.tail());
         }
         Ok(())
+    }
+
+    /// Waits until it greets at this address as IMAP servers do.
+    pub async fn greets(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(30) {
+            self.alive()?;
+            if let Ok(stream) = TcpStream::connect(address).await {
+                let mut line = String::new();
+                let mut reader = BufReader::new(stream);
+                let read = reader.read_line(&mut line);
+                if matches!(tokio::time::timeout(Duration::from_secs(10), read).await, Ok(Ok(_)))
+                    && line.starts_with("* OK")
+                {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("{} does not greet at {address}\n{}", self.name, self.tail())
     }
 
     /// The last lines of its log.

@@ -2,17 +2,14 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpStream;
+use anyhow::bail;
 
 use crate::certs::Leaf;
 use crate::child::Server;
+use crate::owner::Owner;
 use crate::place::{free_port, loopback};
 
 /// How mail lies on disk.
@@ -52,36 +49,6 @@ pub struct Instance {
     owner: Owner,
 }
 
-/// Who owns mail files: root may not, so the packaged `mail` user does when we are root.
-#[derive(Debug, Clone, Copy)]
-pub struct Owner {
-    uid: u32,
-    gid: u32,
-    root: bool,
-}
-
-impl Owner {
-    fn detect() -> anyhow::Result<Self> {
-        let uid = rustix::process::geteuid().as_raw();
-        let gid = rustix::process::getegid().as_raw();
-        if uid != 0 {
-            return Ok(Self { uid, gid, root: false });
-        }
-        let passwd = std::fs::read_to_string("/etc/passwd")?;
-        let line = passwd.lines().find(|line| line.starts_with("mail:")).context("no user mail")?;
-        let fields: Vec<&str> = line.split(':').collect();
-        Ok(Self { uid: fields[2].parse()?, gid: fields[3].parse()?, root: true })
-    }
-
-    /// Hands a file or folder over.
-    pub fn give(&self, path: &Path) -> anyhow::Result<()> {
-        if self.root {
-            chown(path, Some(self.uid), Some(self.gid)).with_context(|| path.display().to_string())?;
-        }
-        Ok(())
-    }
-}
-
 impl Instance {
     /// Writes the configuration below `dir`, starts Dovecot and waits until both ports greet.
     pub async fn start(dir: &Path, dress: Dress, leaf: &Leaf) -> anyhow::Result<Self> {
@@ -97,38 +64,26 @@ impl Instance {
                     std::fs::write(dir.join(file), "")?;
                 }
             }
-            std::fs::write(&config, configuration(dir, &dress, leaf, imap, imaps, owner))?;
+            std::fs::write(&config, configuration(dir, &dress, leaf, imap, imaps, &owner))?;
             let mut command = Command::new("dovecot");
             command.arg("-F").arg("-c").arg(&config).env("TZ", dress.zone);
-            let server = Server::start(dress.name, command, &dir.join("out.log"))?;
-            let mut instance =
-                Self { server, dir: dir.to_owned(), storage: dress.storage, imap, imaps, owner };
-            match instance.answers().await {
+            let mut server = Server::start(dress.name, command, &dir.join("out.log"))?;
+            let greeted = server.greets(imap).await;
+            let instance = Self {
+                server,
+                dir: dir.to_owned(),
+                storage: dress.storage,
+                imap,
+                imaps,
+                owner: owner.clone(),
+            };
+            match greeted {
                 Ok(()) => return Ok(instance),
                 Err(error) if attempt == 2 => return Err(error.context(instance.log())),
                 Err(_) => {}
             }
         }
         bail!("no free port for {}", dress.name)
-    }
-
-    async fn answers(&mut self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(20) {
-            self.server.alive()?;
-            if let Ok(stream) = TcpStream::connect(self.imap).await {
-                let mut line = String::new();
-                let mut reader = BufReader::new(stream);
-                let read = reader.read_line(&mut line);
-                if matches!(tokio::time::timeout(Duration::from_secs(5), read).await, Ok(Ok(_)))
-                    && line.starts_with("* OK")
-                {
-                    return Ok(());
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        bail!("does not greet at {}", self.imap)
     }
 
     /// Adds a user who may log in with `password` and whose mailbox exists.
@@ -152,8 +107,8 @@ impl Instance {
     }
 
     /// Who must own mail files.
-    pub fn owner(&self) -> Owner {
-        self.owner
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The server's own log so far.
@@ -180,7 +135,7 @@ fn configuration(
     leaf: &Leaf,
     imap: SocketAddr,
     imaps: SocketAddr,
-    owner: Owner,
+    owner: &Owner,
 ) -> String {
     let d = dir.display();
     let (location, separator) = match dress.storage {
@@ -193,13 +148,13 @@ fn configuration(
         // Writing to a string cannot fail.
         let _ = write!(boxes, "  mailbox \"{name}\" {{\n    auto = create\n    {special}\n  }}\n");
     }
-    let identity = if owner.root {
+    let identity = if owner.is_served_by_root() {
         String::new()
     } else {
-        let user = std::env::var("USER").unwrap_or_else(|_| "nobody".to_owned());
         format!(
             "default_internal_user = {user}\ndefault_login_user = {user}\ndefault_internal_group = {gid}\n\
              service imap-login {{\n  chroot =\n}}\nservice anvil {{\n  chroot =\n}}\n",
+            user = owner.name,
             gid = owner.gid,
         )
     };

@@ -9,11 +9,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 
-use crate::dovecot::Owner;
 use crate::mail::{Flags, Loaded, Message};
+use crate::owner::Owner;
 
 /// Writes messages below `home`. The server sees them at its next look; loading again adds more.
-pub fn load(home: &Path, owner: Owner, messages: impl Iterator<Item = Message>) -> anyhow::Result<Loaded> {
+pub fn load(home: &Path, owner: &Owner, messages: impl Iterator<Item = Message>) -> anyhow::Result<Loaded> {
     let root = home.join("Maildir");
     make(home, owner)?;
     make(&root, owner)?;
@@ -56,7 +56,7 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * 100_000
 }
 
-fn folder(root: &Path, parts: &[String], owner: Owner) -> anyhow::Result<PathBuf> {
+fn folder(root: &Path, parts: &[String], owner: &Owner) -> anyhow::Result<PathBuf> {
     if parts == ["INBOX"] {
         for part in ["cur", "new", "tmp"] {
             make(&root.join(part), owner)?;
@@ -77,7 +77,7 @@ fn folder(root: &Path, parts: &[String], owner: Owner) -> anyhow::Result<PathBuf
     Ok(folder)
 }
 
-fn make(path: &Path, owner: Owner) -> anyhow::Result<()> {
+fn make(path: &Path, owner: &Owner) -> anyhow::Result<()> {
     if !path.exists() {
         fs::create_dir(path).with_context(|| path.display().to_string())?;
         owner.give(path)?;

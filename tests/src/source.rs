@@ -1,19 +1,102 @@
-//! The old server: Dovecot as Debian ships it (COMPRESS and CONDSTORE included), Maildir, a master user.
+//! The old server: Dovecot, Cyrus or Courier as Debian ships them.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context;
+
 use crate::certs::Leaf;
+use crate::courier::Courier;
+use crate::cyrus::Cyrus;
 use crate::dovecot::{Dress, Instance, Storage};
 use crate::mail::Loaded;
 use crate::maildir;
 
-/// The master user of every source: `user*master`.
+/// The master user of every Dovecot source: `user*master`.
 pub const MASTER: &str = "mailadmin";
 /// Its password.
 pub const MASTER_PASSWORD: &str = "P@ssw0rd, mailadmin";
 
+/// Which server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// With COMPRESS, CONDSTORE, QRESYNC; Maildir, a master user.
+    #[default]
+    Dovecot,
+    /// With nearly every extension that there is; folders below INBOX.
+    Cyrus,
+    /// With few; folders below INBOX. Needs root (see `courier`).
+    Courier,
+}
+
 /// A running source.
+#[derive(Debug)]
+pub enum Source {
+    /// See [`Kind::Dovecot`].
+    Dovecot(Dovecot),
+    /// See [`Kind::Cyrus`].
+    Cyrus(Cyrus),
+    /// See [`Kind::Courier`].
+    Courier(Courier),
+}
+
+impl Source {
+    /// Starts it below `dir`.
+    pub async fn start(kind: Kind, dir: &Path, leaf: &Leaf) -> anyhow::Result<Self> {
+        Ok(match kind {
+            Kind::Dovecot => Self::Dovecot(Dovecot::start(dir, leaf).await?),
+            Kind::Cyrus => Self::Cyrus(Cyrus::start(dir, leaf).await?),
+            Kind::Courier => Self::Courier(Courier::start(dir, leaf).await?),
+        })
+    }
+
+    /// A user with an empty mailbox.
+    pub fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Dovecot(dovecot) => dovecot.add_user(user, password),
+            Self::Cyrus(cyrus) => cyrus.add_user(user, password),
+            Self::Courier(courier) => courier.add_user(user, password),
+        }
+    }
+
+    /// Puts messages straight into the user's Maildir: Dovecot only, the others are filled by APPEND.
+    pub fn load(
+        &self,
+        user: &str,
+        messages: impl Iterator<Item = crate::mail::Message>,
+    ) -> anyhow::Result<Loaded> {
+        self.dovecot()?.load(user, messages)
+    }
+
+    /// Port with STARTTLS and plain text.
+    pub fn imap(&self) -> SocketAddr {
+        match self {
+            Self::Dovecot(dovecot) => dovecot.imap(),
+            Self::Cyrus(cyrus) => cyrus.imap,
+            Self::Courier(courier) => courier.imap,
+        }
+    }
+
+    /// Port with implicit TLS.
+    pub fn imaps(&self) -> SocketAddr {
+        match self {
+            Self::Dovecot(dovecot) => dovecot.imaps(),
+            Self::Cyrus(cyrus) => cyrus.imaps,
+            Self::Courier(courier) => courier.imaps,
+        }
+    }
+
+    /// The Dovecot behind it.
+    pub fn dovecot(&self) -> anyhow::Result<&Dovecot> {
+        match self {
+            Self::Dovecot(dovecot) => Some(dovecot),
+            Self::Cyrus(_) | Self::Courier(_) => None,
+        }
+        .context("this source is no Dovecot")
+    }
+}
+
+/// A running Dovecot source.
 #[derive(Debug)]
 pub struct Dovecot {
     instance: Instance,

@@ -16,7 +16,7 @@ use crate::child::Server;
 use crate::client::Client;
 use crate::fault::{Dress, Relay, Setup};
 use crate::place::{Place, free_port, loopback};
-use crate::source::Dovecot;
+use crate::source::{Kind, Source};
 use crate::target::Exchange;
 use crate::tokens::{CLIENT_ID, CLIENT_SECRET, Endpoint, TENANT};
 
@@ -59,6 +59,8 @@ pub struct Options {
     pub proof: Proof,
     /// What stands in front of the servers.
     pub front: Front,
+    /// Which server is the old one.
+    pub source: Kind,
 }
 
 /// A mailbox's owner.
@@ -111,7 +113,7 @@ impl Said {
 pub struct Stand {
     serve: Option<Server>,
     /// The old server.
-    pub source: Dovecot,
+    pub source: Source,
     /// What `mailferry` knows as the old server: counts what it serves, and fails on demand.
     pub source_relay: Relay,
     /// Office 365.
@@ -134,7 +136,7 @@ impl Stand {
         let place = Place::new()?;
         let authority = Authority::new(place.path())?;
         let leaf = authority.leaf("server", &[])?;
-        let source = Dovecot::start(&place.folder("source")?, &leaf).await?;
+        let source = Source::start(options.source, &place.folder("source")?, &leaf).await?;
         let tokens = Endpoint::start(&place.folder("tokens")?, &leaf).await?;
         let target = Exchange::start(&place.folder("target")?, &leaf, tokens.trusted()).await?;
         let source_relay = Relay::start(Setup {
