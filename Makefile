@@ -3,9 +3,10 @@
 # make ci          what CI runs: format, lints, tests; the last line counts
 # make lint        format and lints
 # make bench       copy speed beside mbsync on the same servers (release build)
+# make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source (release build)
 # make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills (release build)
 
-.PHONY: demo test ci lint bench acceptance packages-demo packages-test packages-bench
+.PHONY: demo test ci lint bench bench-proxy acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
 
 # One selection of packages for every goal: another one would build dependencies again with other features.
@@ -29,6 +30,10 @@ lint:
 bench: packages-bench
 	cargo build --release --workspace --bins --locked
 	$(TARGET)/release/mailferry-bench
+
+bench-proxy: packages-bench
+	cargo build --release --workspace --bins --locked
+	$(TARGET)/release/mailferry-bench-proxy
 
 acceptance: packages-test
 	cargo build --release --workspace --bins --locked

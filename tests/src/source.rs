@@ -41,10 +41,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// Starts it below `dir`.
-    pub async fn start(kind: Kind, dir: &Path, leaf: &Leaf) -> anyhow::Result<Self> {
+    /// Starts it below `dir`; `lines` stand at the end of Dovecot's configuration.
+    pub async fn start(kind: Kind, dir: &Path, leaf: &Leaf, lines: &str) -> anyhow::Result<Self> {
         Ok(match kind {
-            Kind::Dovecot => Self::Dovecot(Dovecot::start(dir, leaf).await?),
+            Kind::Dovecot => Self::Dovecot(Dovecot::start_with(dir, leaf, lines).await?),
             Kind::Cyrus => Self::Cyrus(Cyrus::start(dir, leaf).await?),
             Kind::Courier => Self::Courier(Courier::start(dir, leaf).await?),
         })
@@ -105,6 +105,11 @@ pub struct Dovecot {
 impl Dovecot {
     /// Starts it below `dir`. Its zone is east of Greenwich by a half hour, so dates carry `+0530`.
     pub async fn start(dir: &Path, leaf: &Leaf) -> anyhow::Result<Self> {
+        Self::start_with(dir, leaf, "").await
+    }
+
+    /// The same with lines at the end of its configuration.
+    pub async fn start_with(dir: &Path, leaf: &Leaf, lines: &str) -> anyhow::Result<Self> {
         let dress = Dress {
             name: "source",
             storage: Storage::Maildir,
@@ -114,7 +119,9 @@ impl Dovecot {
                 ("Trash", "\\Trash"),
                 ("Junk", "\\Junk"),
             ],
-            more: "mail_plugins = zlib\nprotocol imap {\n  mail_plugins = zlib imap_zlib\n}\n".to_owned(),
+            more: format!(
+                "mail_plugins = zlib\nprotocol imap {{\n  mail_plugins = zlib imap_zlib\n}}\n{lines}"
+            ),
             zone: "Asia/Kolkata",
         };
         let instance = Instance::start(dir, dress, leaf).await?;

@@ -61,6 +61,8 @@ pub struct Options {
     pub front: Front,
     /// Which server is the old one.
     pub source: Kind,
+    /// Lines at the end of its configuration, if it is Dovecot.
+    pub source_lines: String,
 }
 
 /// A mailbox's owner.
@@ -136,7 +138,8 @@ impl Stand {
         let place = Place::new()?;
         let authority = Authority::new(place.path())?;
         let leaf = authority.leaf("server", &[])?;
-        let source = Source::start(options.source, &place.folder("source")?, &leaf).await?;
+        let lines = &options.source_lines;
+        let source = Source::start(options.source, &place.folder("source")?, &leaf, lines).await?;
         let tokens = Endpoint::start(&place.folder("tokens")?, &leaf).await?;
         let target = Exchange::start(&place.folder("target")?, &leaf, tokens.trusted()).await?;
         let source_relay = Relay::start(Setup {
@@ -283,6 +286,16 @@ level = "{level}"
         }
         self.serve = Some(serve);
         Ok(())
+    }
+
+    /// Process id of `serve`.
+    pub fn serve_pid(&mut self) -> anyhow::Result<u32> {
+        Ok(self.running()?.pid())
+    }
+
+    /// The certificate that every server of this stand shows.
+    pub fn leaf(&self) -> &Leaf {
+        &self.leaf
     }
 
     fn running(&mut self) -> anyhow::Result<&mut Server> {
