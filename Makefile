@@ -4,9 +4,10 @@
 # make lint        format and lints
 # make bench       copy speed beside mbsync on the same servers (release build)
 # make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source (release build)
+# make fuzz        each fuzz target for FUZZ_TIME seconds (600), or only FUZZ_TARGETS; needs `cargo install cargo-fuzz`
 # make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills (release build)
 
-.PHONY: demo test ci lint bench bench-proxy acceptance packages-demo packages-test packages-bench
+.PHONY: demo test ci lint bench bench-proxy fuzz acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
 
 # One selection of packages for every goal: another one would build dependencies again with other features.
@@ -34,6 +35,16 @@ bench: packages-bench
 bench-proxy: packages-bench
 	cargo build --release --workspace --bins --locked
 	$(TARGET)/release/mailferry-bench-proxy
+
+# On the stable compiler: without a sanitizer, which would watch unsafe code, and there is none.
+FUZZ_TIME ?= 600
+FUZZ_TARGETS ?= framer tap login filter parse
+FUZZ_LIMITS := -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64 -timeout=10
+
+fuzz:
+	for target in $(FUZZ_TARGETS); do \
+		cargo fuzz run --fuzz-dir fuzz -s none $$target -- $(FUZZ_LIMITS) -max_total_time=$(FUZZ_TIME) || exit 1; \
+	done
 
 acceptance: packages-test
 	cargo build --release --workspace --bins --locked

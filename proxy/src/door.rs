@@ -5,13 +5,21 @@
 //! the relay. Lines and literals are bounded; nobody has proved who they are yet. What may hold a password is wiped when it
 //! was read; the password itself is kept only where it is to be learnt, and only until the source has refused it.
 //!
+//! Whose login was accepted is only known while the source reads the same commands as we do. So what sources may read
+//! in different ways does not reach them: odd tags, tabs for blanks, a bare CR or a NUL in a line. And where a literal
+//! that came unasked may have been read as commands, the connection ends.
+//!
 //! Must not know: sockets, time.
+
+mod line;
 
 use bytes::Bytes;
 use mailferry_imap::command::{self, Complete};
 use mailferry_imap::token::{Part, Value};
 use secrecy::SecretString;
 use zeroize::Zeroize;
+
+use line::{Line, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
 
 use crate::filter::Leg;
 use crate::learner::Learning;
@@ -76,8 +84,8 @@ pub(crate) enum Logins {
 pub(crate) struct Door {
     leg: Leg,
     state: State,
-    /// The tags of commands, other than logins, that the source has not answered.
-    unanswered: Vec<Vec<u8>>,
+    /// Commands, other than logins, that the source has not answered.
+    unanswered: Vec<Unanswered>,
     learning: Learning,
     login: Login,
 }
@@ -104,6 +112,14 @@ enum State {
     Verdict(Attempt),
     /// Awaits the client's line in a SASL exchange.
     Sasl(Attempt),
+    /// The source may have taken a literal for commands: nothing is sure any more.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Unanswered {
+    tag: Vec<u8>,
+    hasty: bool,
 }
 
 /// A command that is coming in.
@@ -113,6 +129,8 @@ struct Current {
     verb: Verb,
     parts: Vec<Part>,
     size: usize,
+    /// A literal of it came unasked: a source that says BAD may have read commands there.
+    hasty: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +145,7 @@ enum Verb {
 #[derive(Debug)]
 struct Attempt {
     tag: Vec<u8>,
+    hasty: bool,
     sasl: Option<Sasl>,
     /// Of LOGIN.
     login: Login,
@@ -185,9 +204,14 @@ impl Door {
             State::Rest(current) => match line_end(buffered, MAX_LINE) {
                 Line::Cut => self.stay(State::Rest(current), Move::More),
                 Line::TooLong => too_long(),
+                Line::Whole(end) if has_stray_bytes(&buffered[..end]) => stray_bytes(),
                 Line::Whole(end) => self.on_text(current, &buffered[..end]),
             },
             State::Sasl(attempt) => self.on_sasl(attempt, buffered),
+            State::Lost => self.stay(
+                State::Lost,
+                Move::Close(b"* BYE A literal came unasked and was refused.\r\n".to_vec()),
+            ),
         }
     }
 
@@ -202,19 +226,22 @@ impl Door {
                 | State::Literal(..)
                 | State::Rest(_)
                 | State::Verdict(_)
-                | State::Sasl(_)) => state,
+                | State::Sasl(_)
+                | State::Lost) => state,
             };
             return Heard::Line;
         }
         if word == b"*" {
             return Heard::Line;
         }
+        let status = Status::of(&line[word.len()..]);
         match &mut self.state {
             State::Verdict(attempt) | State::Sasl(attempt) if attempt.tag == word => {
-                let accepted = is_ok(&line[word.len()..]);
-                let state = std::mem::replace(&mut self.state, State::Command);
+                let lost = attempt.hasty && status == Status::Bad;
+                let state =
+                    std::mem::replace(&mut self.state, if lost { State::Lost } else { State::Command });
                 match state {
-                    State::Verdict(attempt) | State::Sasl(attempt) if accepted => {
+                    State::Verdict(attempt) | State::Sasl(attempt) if status == Status::Ok => {
                         self.login = attempt.into_login();
                         Heard::LoggedIn
                     }
@@ -223,22 +250,36 @@ impl Door {
                     | State::Literal(..)
                     | State::Rest(_)
                     | State::Verdict(_)
-                    | State::Sasl(_) => Heard::Refused,
+                    | State::Sasl(_)
+                    | State::Lost => Heard::Refused,
                 }
             }
             State::Go(current, _) if current.tag == word => {
-                let login = current.verb == Verb::Login;
-                self.state = State::Command;
-                if login { Heard::Refused } else { Heard::Line }
+                let (login, lost) = (current.verb.is_login(), current.hasty && status == Status::Bad);
+                self.state = if lost { State::Lost } else { State::Command };
+                match (login, status) {
+                    // What looked like a literal was none to the source: whose login it is cannot be told.
+                    (true, Status::Ok) => Heard::LoggedIn,
+                    (true, Status::Bad | Status::Other) => Heard::Refused,
+                    (false, _) => Heard::Line,
+                }
             }
+            State::Literal(current, _) | State::Rest(current) if current.tag == word => {
+                self.state = State::Lost;
+                Heard::Line
+            }
+            State::Lost => Heard::Line,
             State::Command
             | State::Go(..)
             | State::Literal(..)
             | State::Rest(_)
             | State::Verdict(_)
             | State::Sasl(_) => {
-                if let Some(at) = self.unanswered.iter().position(|tag| tag == word) {
-                    self.unanswered.remove(at);
+                if let Some(at) = self.unanswered.iter().position(|unanswered| unanswered.tag == word)
+                    && self.unanswered.remove(at).hasty
+                    && status == Status::Bad
+                {
+                    self.state = State::Lost;
                 }
                 Heard::Line
             }
@@ -264,6 +305,15 @@ impl Door {
             Line::Whole(end) => end,
         };
         let line = &buffered[..end];
+        if has_stray_bytes(line) {
+            return stray_bytes();
+        }
+        match opening(line) {
+            Opening::Command | Opening::Blank => {}
+            // Sent on, its answer could be taken for another one's.
+            Opening::Tag(tag) => return refuse(tag, line, b"BAD Not a command."),
+            Opening::Odd => return refuse(b"*", line, b"BAD Not a command."),
+        }
         match verb {
             Verb::StartTls => return self.on_starttls(tag, end, buffered),
             Verb::Login | Verb::Authenticate if self.leg == Leg::BeforeStartTls => {
@@ -278,12 +328,12 @@ impl Door {
             return Move::Forward(end); // The source says what is wrong with it.
         }
         if self.unanswered.len() >= MAX_UNANSWERED
-            || self.unanswered.iter().any(|unanswered| unanswered == tag)
+            || self.unanswered.iter().any(|unanswered| unanswered.tag == tag)
         {
             // The answer to the other command would be taken for this one's: for an accepted login, in the worst case.
             return Move::Wait;
         }
-        let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0 };
+        let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0, hasty: false };
         self.on_text(current, line)
     }
 
@@ -299,7 +349,14 @@ impl Door {
         if literal.size > MAX_LITERAL || current.size + size > MAX_COMMAND {
             return Move::Close([current.tag.as_slice(), b" BAD Literal too large.\r\n", TOO_LARGE].concat());
         }
-        self.state = if literal.sync { State::Go(current, size) } else { State::Literal(current, size) };
+        if literal.sync {
+            self.state = State::Go(current, size);
+        } else if literal.apart && self.leg == Leg::Open {
+            current.hasty = true;
+            self.state = State::Literal(current, size);
+        } else {
+            return Move::Close(b"* BYE Literals are to be asked for here.\r\n".to_vec());
+        }
         Move::Forward(text.len())
     }
 
@@ -314,33 +371,31 @@ impl Door {
     }
 
     fn on_complete(&mut self, current: &Current) {
-        if matches!(current.verb, Verb::StartTls | Verb::Other) {
-            return self.unanswered.push(current.tag.clone());
+        let (tag, hasty) = (current.tag.clone(), current.hasty);
+        if !current.verb.is_login() {
+            return self.unanswered.push(Unanswered { tag, hasty });
         }
-        let mut arguments = Vec::new();
-        let mut complete = Complete::No;
-        if let Some(command) = command::parse(&current.parts) {
-            (arguments, complete) = (command.arguments, command.complete);
-        }
-        let mut attempt = Attempt { tag: current.tag.clone(), sasl: None, login: Login::default() };
+        let command = command::parse(&current.parts);
+        let complete = command.as_ref().is_some_and(|command| command.complete == Complete::Yes);
+        let arguments = command.map(|command| command.arguments).unwrap_or_default();
+        let mut attempt = Attempt { tag, hasty, sasl: None, login: Login::default() };
         match arguments.as_slice() {
-            [mechanism, rest @ ..] if current.verb == Verb::Authenticate => {
-                let sasl =
-                    attempt.sasl.insert(Sasl::new(string(mechanism).unwrap_or_default(), self.learning));
-                if let Some(initial) = rest.first().and_then(string) {
+            arguments if current.verb == Verb::Authenticate => {
+                let (mechanism, initial) =
+                    (arguments.first().and_then(string), arguments.get(1).and_then(string));
+                let sasl = attempt.sasl.insert(Sasl::new(mechanism.unwrap_or_default(), self.learning));
+                if let Some(initial) = initial {
                     sasl.on_response(initial);
                 }
             }
-            [] if current.verb == Verb::Authenticate => {
-                attempt.sasl = Some(Sasl::new(b"", self.learning));
-            }
-            [name, rest @ ..] => {
-                attempt.login.name = string(name).map(text);
-                if let ([password], Complete::Yes, Learning::On) = (rest, complete, self.learning) {
+            // Anything else, sources may read in different ways.
+            [name, password] if complete && !current.has_tabs() => {
+                attempt.login.name = string(password).and(string(name)).map(text);
+                if self.learning == Learning::On {
                     attempt.login.password = string(password).and_then(sasl::password);
                 }
             }
-            [] => {}
+            _ => {}
         }
         for argument in arguments {
             if let Value::Atom(bytes) | Value::Quoted(bytes) | Value::Literal(bytes) = argument {
@@ -354,6 +409,7 @@ impl Door {
         match line_end(buffered, MAX_SASL_LINE) {
             Line::Cut => self.stay(State::Sasl(attempt), Move::More),
             Line::TooLong => too_long(),
+            Line::Whole(end) if has_stray_bytes(&buffered[..end]) => stray_bytes(),
             Line::Whole(end) => {
                 if let Some(sasl) = &mut attempt.sasl {
                     sasl.on_response(buffered[..end].trim_ascii());
@@ -384,51 +440,17 @@ fn too_long() -> Move {
     Move::Close(TOO_LARGE.to_vec())
 }
 
-/// Refuses a login; a literal that comes without being asked for ends the connection.
+fn stray_bytes() -> Move {
+    Move::Close(b"* BYE Stray CR or NUL in a line.\r\n".to_vec())
+}
+
+/// Refuses a command; a literal that comes without being asked for ends the connection.
 fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
     let answer = [tag, b" ", answer, b"\r\n"].concat();
     match announced(line) {
         Ok(None) => Move::Answer(line.len(), answer),
         Ok(Some(literal)) if literal.sync => Move::Answer(line.len(), answer),
         Ok(Some(_)) | Err(_) => Move::Close([answer.as_slice(), b"* BYE Not here.\r\n"].concat()),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Literal {
-    size: u64,
-    /// The client waits for the source's word.
-    sync: bool,
-}
-
-#[derive(Debug)]
-struct Unframable;
-
-/// The literal that a command's line ends with: `{5}`, `{5+}`, `~{5}` (RFC 9051 section 4.3).
-fn announced(line: &[u8]) -> Result<Option<Literal>, Unframable> {
-    let Some(line) = line.trim_ascii_end().strip_suffix(b"}") else { return Ok(None) };
-    let (line, sync) = line.strip_suffix(b"+").map_or((line, true), |line| (line, false));
-    let digits = line.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let (before, number) = line.split_at(line.len() - digits);
-    if digits == 0 || before.last() != Some(&b'{') {
-        return Ok(None);
-    }
-    let size =
-        number.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-    size.map(|size| Some(Literal { size, sync })).ok_or(Unframable)
-}
-
-enum Line {
-    Cut,
-    TooLong,
-    Whole(usize),
-}
-
-fn line_end(buffered: &[u8], limit: usize) -> Line {
-    match memchr::memchr(b'\n', &buffered[..buffered.len().min(limit)]) {
-        Some(newline) => Line::Whole(newline + 1),
-        None if buffered.len() >= limit => Line::TooLong,
-        None => Line::Cut,
     }
 }
 
@@ -452,14 +474,17 @@ fn words(line: &[u8]) -> (&[u8], Verb) {
     (tag, verb)
 }
 
-/// Whether a tagged line, behind its tag, says OK.
-fn is_ok(rest: &[u8]) -> bool {
-    rest.get(1..3).is_some_and(|status| status.eq_ignore_ascii_case(b"OK"))
+impl Current {
+    /// Some sources take a tab for a blank.
+    fn has_tabs(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(&b'\t')))
+    }
 }
 
-fn first_word(line: &[u8]) -> &[u8] {
-    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(line.len());
-    &line[..end]
+impl Verb {
+    fn is_login(self) -> bool {
+        matches!(self, Self::Login | Self::Authenticate)
+    }
 }
 
 fn string(value: &Value) -> Option<&[u8]> {

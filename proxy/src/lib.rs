@@ -16,6 +16,9 @@ mod certificates;
 mod config;
 mod door;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod learner;
 mod listener;
 mod login;

@@ -40,6 +40,18 @@ enum Mechanism {
     Opaque,
 }
 
+impl Mechanism {
+    /// How often the client answers at most.
+    fn responses(self) -> u32 {
+        match self {
+            Self::Plain | Self::XOAuth2 | Self::OAuthBearer | Self::CramMd5 => 1,
+            Self::Login => 2,
+            Self::Scram => 3,
+            Self::Opaque => u32::MAX,
+        }
+    }
+}
+
 impl Sasl {
     pub(crate) fn new(mechanism: &[u8], learning: Learning) -> Self {
         let mechanism = mechanism.to_ascii_uppercase();
@@ -75,14 +87,16 @@ impl Sasl {
         }
     }
 
-    /// The name, where it was seen and there is but one.
+    /// The name, where it was seen and there is but one. None where the client answered more often than the mechanism asks:
+    /// the source passed over the first answer.
     pub(crate) fn name(&self) -> Option<String> {
-        self.name.clone()
+        self.name.clone().filter(|_| self.responses <= self.mechanism.responses())
     }
 
     /// The password, where it was seen and belongs to the name.
     pub(crate) fn into_password(self) -> Option<SecretString> {
-        self.password.filter(|_| self.name.is_some())
+        let has_name = self.name().is_some();
+        self.password.filter(|_| has_name)
     }
 }
 
@@ -109,12 +123,15 @@ fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
         }
         Mechanism::Login => clear.to_vec(),
         Mechanism::XOAuth2 => {
-            clear.split(|byte| *byte == 1).find_map(|field| field.strip_prefix(b"user="))?.to_vec()
+            let mut users = clear.split(|byte| *byte == 1).filter_map(|field| field.strip_prefix(b"user="));
+            users.next().filter(|_| users.next().is_none())?.to_vec()
         }
         Mechanism::OAuthBearer => authzid(clear)?,
         Mechanism::CramMd5 => clear[..clear.iter().rposition(|byte| *byte == b' ')?].to_vec(),
         Mechanism::Scram => {
-            let user = clear.split(|byte| *byte == b',').find_map(|field| field.strip_prefix(b"n="))?;
+            let mut fields = clear.split(|byte| *byte == b',').skip(1);
+            fields.next().filter(|authzid| authzid.is_empty() || authzid.starts_with(b"a="))?;
+            let user = fields.next()?.strip_prefix(b"n=")?;
             let user = unescaped(user);
             only(authzid(clear).as_deref(), &user)?.to_vec()
         }
@@ -215,8 +232,17 @@ mod tests {
             ("SCRAM-SHA-1", "n,a=bob,n=admin,r=nonce"),
             ("SCRAM-SHA-256-PLUS", "p=tls-exporter,a=bob,n=bob=2C,r=nonce"),
             ("SCRAM-SHA-256", "n,a=bob,"),
+            ("SCRAM-SHA-256", "n,n=bob,n=admin,r=nonce"),
+            ("XOAUTH2", "user=ann\x01user=admin\x01auth=Bearer t\x01\x01"),
         ] {
             assert_eq!(seen(mechanism, &[response]), None, "{mechanism} {response:?}");
         }
+    }
+
+    #[test]
+    fn an_initial_response_that_the_source_passed_over_tells_no_name() {
+        assert_eq!(seen("PLAIN", &["\0ann\0x", "\0bob\0secret"]), None);
+        assert_eq!(seen("LOGIN", &["ann", "bob", "secret"]), None);
+        assert_eq!(seen("CRAM-MD5", &["ann 01", "bob 23"]), None);
     }
 }
