@@ -36,6 +36,7 @@ pub fn of_batches(batches: &[BatchStatus]) -> Vec<Metric> {
             ("IncrementalSyncing", states.incremental_syncing),
             ("Failed", states.failed),
             ("Stopped", states.stopped),
+            ("WaitingForLogin", states.waiting_for_login),
         ] {
             add("mailboxes", "Mailboxes by state.", Some(("state", state)), f64::from(count));
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxState, Note, Vault};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxId, MailboxState, Note, Vault};
 use mailferry_spool::Spool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,8 @@ pub use spec::{
     default_admin_separator, default_incremental_syncs, default_migrations,
 };
 pub use status::{
-    BatchPlan, BatchStatus, BatchVerification, FolderStatus, MailboxDetail, MailboxProblem, MailboxStates,
-    MailboxStatus, Rate, SkippedMessage, Tally,
+    BatchPlan, BatchStatus, BatchVerification, Credential, FolderStatus, MailboxDetail, MailboxProblem,
+    MailboxStates, MailboxStatus, Rate, SkippedMessage, Tally,
 };
 
 use crate::context::{DeletionCap, Limits, Patience, TargetAccess};
@@ -140,13 +140,39 @@ impl Batches {
                 }
             }
         };
+        let learned = async {
+            loop {
+                for mailbox in self.desk.ledger.newly_learned().await {
+                    self.learned(mailbox);
+                }
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
+            () = learned => {}
             () = self.desk.watch.run(shutdown.clone()) => {}
             () = measure => {}
             () = look => {}
         }
         self.desk.fleet.close().await;
+    }
+
+    /// Whoever waited for a password has one.
+    fn learned(&self, id: MailboxId) {
+        let state = self.desk.ledger.mailbox(id).ok().flatten().map(|mailbox| mailbox.state);
+        let waits = match state {
+            Some(MailboxState::Queued | MailboxState::Failed) => true,
+            // A pass that fails for want of it looks again by itself.
+            Some(MailboxState::Syncing | MailboxState::IncrementalSyncing | MailboxState::Stopped) | None => {
+                false
+            }
+            Some(MailboxState::Synced) => {
+                self.desk.fleet.glance(id).live.is_some_and(|live| live.trouble.is_some())
+            }
+        };
+        if waits {
+            self.desk.fleet.sync_now(id);
+        }
     }
 
     async fn resume(&self) {

@@ -26,7 +26,7 @@ pub struct Row {
     pub row: u64,
     /// The Office 365 user, as written.
     pub email_address: String,
-    /// The login at the source, in any of the admin forms.
+    /// The login at the source, in any of the admin forms; empty only where it and its password are learnt.
     pub user_name: String,
     /// The password of `user_name`; `None` only where [`Passwords::MayBeLearned`].
     pub password: Option<SecretString>,
@@ -171,6 +171,17 @@ pub enum Wrong {
         /// Offset in the field, from 1.
         at: usize,
     },
+    /// No password, and none will be learnt.
+    #[error(
+        "is empty: give the password, or let the endpoint learn it (endpoint add ... --learn-credentials)"
+    )]
+    NoPassword,
+    /// An administrator's login is not to be learnt from the user's.
+    #[error("is empty: with UserRoot it is an administrator's, which no user's login tells")]
+    NoRootPassword,
+    /// Nothing says whose login is to be learnt.
+    #[error("is empty: give it, or leave Password empty too and give ClientLogin")]
+    NoUserName,
     /// A field that must be filled.
     #[error("is empty")]
     EmptyField,
@@ -341,15 +352,26 @@ fn row(
             Err(what) => fail(Some(column), what),
         }
     }
+    let optional =
+        |column| values.get(&column).copied().filter(|value: &&str| !value.is_empty()).map(str::to_owned);
+    if passwords == Passwords::MayBeLearned && problems.len() == before {
+        let is_empty = |column| optional(column).is_none();
+        let mut fail =
+            |column, what| problems.push(Problem { row: Some(record.line), column: Some(column), what });
+        if is_empty(Column::Password) && !is_empty(Column::UserRoot) {
+            fail(Column::Password, Wrong::NoRootPassword);
+        }
+        if is_empty(Column::UserName) && (is_empty(Column::ClientLogin) || !is_empty(Column::Password)) {
+            fail(Column::UserName, Wrong::NoUserName);
+        }
+    }
     if problems.len() > before {
         return None;
     }
-    let optional =
-        |column| values.get(&column).copied().filter(|value: &&str| !value.is_empty()).map(str::to_owned);
     Some(Row {
         row: record.line,
         email_address: optional(Column::EmailAddress)?,
-        user_name: optional(Column::UserName)?,
+        user_name: optional(Column::UserName).unwrap_or_default(),
         password: optional(Column::Password).map(SecretString::from),
         user_root: optional(Column::UserRoot),
         client_login: optional(Column::ClientLogin),
@@ -367,12 +389,13 @@ fn check(column: Column, value: &str, passwords: Passwords) -> Result<(), Wrong>
     }
     match column {
         Column::Password if value.is_empty() && passwords == Passwords::MayBeLearned => Ok(()),
-        Column::Password if value.is_empty() => Err(Wrong::EmptyField),
+        Column::Password if value.is_empty() => Err(Wrong::NoPassword),
         Column::Password => Ok(()), // Spaces may well belong to it.
         Column::EmailAddress => {
             filled(value)?;
             address::check(value).map_err(|problem| Wrong::Address { address: value.to_owned(), problem })
         }
+        Column::UserName if value.is_empty() && passwords == Passwords::MayBeLearned => Ok(()),
         Column::UserName => filled(value),
         Column::UserRoot | Column::ClientLogin if value.is_empty() => Ok(()),
         Column::UserRoot | Column::ClientLogin => filled(value),
@@ -408,6 +431,9 @@ fn duplicates(rows: &[Row], problems: &mut Vec<Problem>) {
             if first != row.row {
                 fail(Column::ClientLogin, Wrong::Duplicate { value: login.clone(), first });
             }
+        }
+        if row.user_name.is_empty() {
+            continue;
         }
         // Logins are compared exactly: a source may well tell `Ann` from `ann`.
         let first = *sources.entry((&row.user_name, &row.user_root)).or_insert(row.row);

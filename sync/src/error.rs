@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use mailferry_imap::net;
 use mailferry_ledger::{CommitError, ReadError, VaultError};
 
+use crate::credentials::Awaits;
 use crate::fault::Fault;
 use crate::token::TokenError;
 
@@ -64,11 +65,14 @@ pub enum LocalError {
     /// The mailbox is no longer in the ledger.
     #[error("the mailbox is not in the ledger")]
     NoMailbox,
-    /// The row has no password, and none was learnt yet.
+    /// The row has no password, and the endpoint does not learn any.
     #[error(
-        "no password for the source: give one in the CSV file, or let the endpoint learn it from a client's login"
+        "no password for the source: give it in the CSV file and add the batch again, or let the endpoint learn it (endpoint add ... --learn-credentials)"
     )]
     NoPassword,
+    /// Only the user's next login can tell the password.
+    #[error("{0}")]
+    AwaitsLogin(Awaits),
 }
 
 impl PassError {
@@ -79,6 +83,8 @@ impl PassError {
             Self::Target(_) => Fault::Target,
             Self::Throttled { .. } => Fault::Throttled,
             Self::Local(LocalError::NoPassword) => Fault::Source,
+            // Nothing is wrong, and nothing but a login is to be done.
+            Self::Local(LocalError::AwaitsLogin(_)) => Fault::Partial,
             Self::Local(_) => Fault::Local,
             Self::Stopped => Fault::Partial,
         }
@@ -90,7 +96,12 @@ impl PassError {
             Self::Source(side) | Self::Target(side) => {
                 !matches!(side, SideError::Login(_) | SideError::Token(TokenError::Refused(_)))
             }
-            Self::Local(LocalError::NoMailbox | LocalError::NoPassword | LocalError::Vault(_)) => false,
+            Self::Local(
+                LocalError::NoMailbox
+                | LocalError::NoPassword
+                | LocalError::AwaitsLogin(_)
+                | LocalError::Vault(_),
+            ) => false,
             Self::Throttled { .. } | Self::Local(_) | Self::Stopped => true,
         }
     }

@@ -6,6 +6,7 @@ pub mod batch;
 mod changes;
 pub mod context;
 mod copy;
+pub(crate) mod credentials;
 pub mod csv;
 pub mod endpoint;
 pub mod error;

@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use mailferry_imap::net::{self, Selected, Session};
 use mailferry_imap::response::{Listed, Namespaces};
 use mailferry_imap::{FolderName, Uid, UidSet};
-use mailferry_ledger::Mailbox;
+use mailferry_ledger::{Learned, Mailbox};
+use secrecy::SecretString;
 
 use crate::context::WorkerContext;
+use crate::credentials::{self, Awaits, Known, Pick, Refusal};
 use crate::error::{LocalError, SideError};
 use crate::pace::{Meaning, meaning};
 use crate::token::Token;
@@ -25,23 +27,75 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Connects and logs in.
+    /// Connects and logs in: with what the CSV file gives, or with what was learnt.
     pub(crate) async fn open(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
-        let sealed = mailbox.password.as_ref().ok_or(Trouble::Local(LocalError::NoPassword))?;
-        let password = context.vault.open(sealed, &mailbox.address.to_lowercase())?;
+        let ledger = &context.ledger;
+        let known = Known::of(ledger, mailbox)?;
+        let learned = match known.pick() {
+            Pick::Given => match Self::open_given(context, mailbox).await {
+                Err((_, Some(Refusal::Wrong))) if known.has_substitute() => {
+                    credentials::note_given_refused(ledger, mailbox).await?;
+                    match Known::of(ledger, mailbox)?.pick() {
+                        Pick::Learned(learned) => learned,
+                        Pick::Given | Pick::Awaits(_) | Pick::Nothing => {
+                            return Err(Trouble::Local(LocalError::NoPassword));
+                        }
+                    }
+                }
+                opened => return opened.map_err(|(trouble, _)| trouble),
+            },
+            Pick::Learned(learned) => learned,
+            Pick::Awaits(awaits) => return Err(Trouble::Local(LocalError::AwaitsLogin(awaits))),
+            Pick::Nothing => return Err(Trouble::Local(LocalError::NoPassword)),
+        };
+        let password =
+            context.vault.open(&learned.password, &Learned::sealed_for(&mailbox.address, &learned.login))?;
+        match Self::open_as(context, &learned.login, &password).await {
+            Err((_, Some(Refusal::Wrong))) => {
+                credentials::note_refused(ledger, &learned).await?;
+                Err(Trouble::Local(LocalError::AwaitsLogin(Awaits::Newer(learned.at))))
+            }
+            opened => opened.map_err(|(trouble, _)| trouble),
+        }
+    }
+
+    async fn open_given(
+        context: &WorkerContext,
+        mailbox: &Mailbox,
+    ) -> Result<Self, (Trouble, Option<Refusal>)> {
+        let open = || -> Result<SecretString, Trouble> {
+            let sealed = mailbox.password.as_ref().ok_or(Trouble::Local(LocalError::NoPassword))?;
+            Ok(context.vault.open(sealed, &mailbox.address.to_lowercase())?)
+        };
+        let password = open().map_err(|trouble| (trouble, None))?;
+        Self::open_as(context, &mailbox.user_name, &password).await
+    }
+
+    /// One attempt; what a refusal says about the password is told with it.
+    async fn open_as(
+        context: &WorkerContext,
+        user: &str,
+        password: &SecretString,
+    ) -> Result<Self, (Trouble, Option<Refusal>)> {
         let access = &context.source;
         let mut session = net::connect(&access.server, &access.tls, context.patience.connect)
             .await
-            .map_err(Trouble::source)?;
-        let user = &mailbox.user_name;
+            .map_err(|error| (Trouble::source(error), None))?;
         let plain_only = session.capabilities().has("LOGINDISABLED") || !user.is_ascii();
         let login = match plain_only && session.capabilities().has("AUTH=PLAIN") {
-            true => session.authenticate_plain("", user, &password).await,
-            false => session.login(user, &password).await,
+            true => session.authenticate_plain("", user, password).await,
+            false => session.login(user, password).await,
         };
-        login.map_err(|error| match error {
-            net::Error::Refused { text, .. } => Trouble::Source(SideError::Login(text)),
-            other => Trouble::source(other),
+        login.map_err(|error| {
+            let refusal = Refusal::of(&error);
+            let trouble = match (error, refusal) {
+                (net::Error::Refused { text, .. }, Some(Refusal::Passing)) => {
+                    Trouble::Source(SideError::Other(text))
+                }
+                (net::Error::Refused { text, .. }, _) => Trouble::Source(SideError::Login(text)),
+                (other, _) => Trouble::source(other),
+            };
+            (trouble, refusal)
         })?;
         Ok(Self { session, examined: None })
     }

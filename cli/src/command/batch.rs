@@ -137,6 +137,12 @@ async fn add(
                 number(status.mailboxes.into()),
                 status.state
             ));
+            if status.states.waiting_for_login > 0 {
+                output::say(&format!(
+                    "{} have no password: each begins with its user's next login through the proxy\n",
+                    number(status.states.waiting_for_login.into())
+                ));
+            }
             if status.state == "Created" {
                 output::say(&format!(
                     "next: mailferry batch plan {name}, then mailferry batch start {name}\n"
@@ -225,12 +231,16 @@ pub fn table(batches: &[BatchStatus]) -> Table {
 }
 
 fn state(one: &BatchStatus) -> String {
-    match one.throttled_until {
-        Some(until) if one.throttled > 0 => {
-            format!("{}, {} throttled until {}", one.state, one.throttled, moment(Some(until)))
-        }
-        _ => one.state.clone(),
+    let mut state = one.state.clone();
+    if let Some(until) = one.throttled_until
+        && one.throttled > 0
+    {
+        state.push_str(&format!(", {} throttled until {}", one.throttled, moment(Some(until))));
     }
+    if one.states.waiting_for_login > 0 {
+        state.push_str(&format!(", {} waiting for a login", number(one.states.waiting_for_login.into())));
+    }
+    state
 }
 
 fn rate(one: &BatchStatus) -> String {

@@ -9,7 +9,7 @@ use crate::{
 };
 use hyper::Method;
 use mailferry_admin::shape::{By, Done};
-use mailferry_sync::batch::{MailboxDetail, MailboxStatus};
+use mailferry_sync::batch::{Credential, MailboxDetail, MailboxStatus};
 
 pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<(), Failure> {
     let daemon = Daemon::find(global)?;
@@ -129,6 +129,7 @@ fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
         text.push_str(&format!("moved        declared {} by {by}\n", moment(Some(at))));
     }
     text.push_str(&format!("last synced  {}\n", moment(status.last_synced)));
+    text.push_str(&format!("password     {}\n", output::printable(&password(&status.credential))));
     let detail = detail(status);
     if !detail.is_empty() {
         text.push_str(&format!("detail       {}\n", output::printable(&detail)));
@@ -194,6 +195,24 @@ fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
         ));
     }
     text
+}
+
+/// Where the password comes from; what it is nobody is told.
+fn password(credential: &Credential) -> String {
+    let learnt = credential.learned.map(|at| {
+        let login = credential.login.as_deref().unwrap_or("-");
+        let refused = credential
+            .refused
+            .map(|at| format!(", refused by the source {}", moment(Some(at))))
+            .unwrap_or_default();
+        format!("learnt {} from a login as {login}{refused}", moment(Some(at)))
+    });
+    match (credential.from.as_str(), learnt) {
+        ("csv", None) => "from the CSV file".into(),
+        ("csv", Some(learnt)) => format!("from the CSV file ({learnt})"),
+        (_, Some(learnt)) => learnt,
+        (_, None) => "not known".into(),
+    }
 }
 
 async fn declare_moved(

@@ -86,6 +86,7 @@ impl Desk {
             let Some(password) = &row.password else { continue };
             let sealed = self.vault.seal(password, &sealed_for(&row.email_address))?;
             change.update_mailbox(mailbox.id, |mailbox| mailbox.password = Some(sealed));
+            change.update_learned(mailbox.id, |learned| learned.given_refused = false);
         }
         change.commit().await?;
         Ok(())

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use mailferry_ledger::{Batch, Counts, Mailbox, MailboxState, Route};
 
 use super::status::{
-    BatchStatus, FolderStatus, MailboxDetail, MailboxStates, MailboxStatus, SkippedMessage, Tally,
+    BatchStatus, Credential, FolderStatus, MailboxDetail, MailboxStates, MailboxStatus, SkippedMessage, Tally,
 };
 use super::{BatchError, Desk, ShowSkipped, domains};
+use crate::credentials::{Awaits, Known, Pick};
 use crate::csv::domain_of;
 use crate::fleet::{Glance, derive, is_started};
 use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
@@ -27,7 +28,9 @@ impl Desk {
         for mailbox in &mailboxes {
             let glance = self.fleet.glance(mailbox.id);
             tally += self.tally(mailbox, &glance)?;
+            let known = Known::of(&self.ledger, mailbox)?;
             match mailbox.state {
+                _ if waits(mailbox, &known).is_some() => states.waiting_for_login += 1,
                 MailboxState::Queued => states.queued += 1,
                 MailboxState::Syncing => states.syncing += 1,
                 MailboxState::Synced => states.synced += 1,
@@ -64,13 +67,20 @@ impl Desk {
         let throttled_until = throttle(&mailbox, &glance).filter(|until| *until > Timestamp::now());
         let (doing, trouble) = glance.live.map(|live| (live.state, live.trouble)).unzip();
         let doing = doing.filter(|state| !state.is_empty());
+        let known = Known::of(&self.ledger, &mailbox)?;
+        let waits = waits(&mailbox, &known);
         let (declared_moved, declared_by) = mailbox.declared_moved.unzip();
         Ok(MailboxStatus {
+            credential: credential(&known),
             address: mailbox.address,
             batch: mailbox.batch,
-            user_name: mailbox.user_name,
-            state: mailbox.state.to_string(),
+            user_name: match mailbox.user_name.is_empty() {
+                true => mailbox.client_login.unwrap_or_default(),
+                false => mailbox.user_name,
+            },
+            state: waits.map_or_else(|| mailbox.state.to_string(), |_| "WaitingForLogin".to_owned()),
             detail: match mailbox.state {
+                _ if waits.is_some() => waits.map(|awaits| awaits.to_string()),
                 MailboxState::Syncing | MailboxState::IncrementalSyncing => doing.or(mailbox.error),
                 MailboxState::Queued
                 | MailboxState::Synced
@@ -204,6 +214,29 @@ impl Desk {
             mailboxes: mailbox_facts,
             quiet: self.quiet,
         })
+    }
+}
+
+/// What a mailbox waits for that has nothing else to do.
+fn waits(mailbox: &Mailbox, known: &Known) -> Option<Awaits> {
+    match mailbox.state {
+        MailboxState::Queued | MailboxState::Synced | MailboxState::Failed => known.awaits(),
+        MailboxState::Syncing | MailboxState::IncrementalSyncing | MailboxState::Stopped => None,
+    }
+}
+
+fn credential(known: &Known) -> Credential {
+    let from = match known.pick() {
+        Pick::Given => "csv",
+        Pick::Learned(_) => "learned",
+        Pick::Awaits(_) | Pick::Nothing => "none",
+    };
+    let learned = known.learned();
+    Credential {
+        from: from.to_owned(),
+        learned: learned.map(|learned| learned.at),
+        login: learned.map(|learned| learned.login.clone()),
+        refused: learned.and_then(|learned| learned.refused),
     }
 }
 

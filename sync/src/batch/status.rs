@@ -60,6 +60,8 @@ pub struct MailboxStates {
     pub incremental_syncing: u32,
     pub failed: u32,
     pub stopped: u32,
+    #[serde(default)]
+    pub waiting_for_login: u32,
 }
 
 /// One batch.
@@ -100,7 +102,8 @@ pub struct MailboxStatus {
     pub batch: String,
     /// The login at the source.
     pub user_name: String,
-    /// `Queued`, `Syncing`, `Synced`, `IncrementalSyncing`, `Failed`, `Stopped`.
+    /// `Queued`, `Syncing`, `Synced`, `IncrementalSyncing`, `Failed`, `Stopped`; `WaitingForLogin` where only the user's next
+    /// login through the proxy can tell a password that the source takes.
     pub state: String,
     /// What it is doing, or what went wrong last, in words.
     pub detail: Option<String>,
@@ -116,8 +119,24 @@ pub struct MailboxStatus {
     pub throttled_until: Option<Timestamp>,
     /// When it is tried next, if it failed.
     pub retry_at: Option<Timestamp>,
+    /// What the source is asked with; never the password itself.
+    #[serde(default)]
+    pub credential: Credential,
     /// Messages and bytes.
     pub tally: Tally,
+}
+
+/// What the source is asked with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// `csv`, `learned`, or `none`.
+    pub from: String,
+    /// When a password was learnt, whether or not it is the one in use.
+    pub learned: Option<Timestamp>,
+    /// The name that the client logged in by then.
+    pub login: Option<String>,
+    /// When the source refused it since.
+    pub refused: Option<Timestamp>,
 }
 
 /// One folder of a mailbox.

@@ -62,7 +62,7 @@ fn every_problem_is_told_at_once_with_row_and_column() {
         &[
             "row 4, EmailAddress: \"nobody\" is not an address: it must have one @",
             "row 5, UserName: is empty",
-            "row 5, Password: is empty",
+            "row 5, Password: is empty: give the password, or let the endpoint learn it (endpoint add ... --learn-credentials)",
             "row 6: has 2 fields where the header has 3",
             "row 7, EmailAddress: \"A@B.de\" is in row 2 already",
             "row 8, UserName: has spaces around it",
@@ -146,7 +146,27 @@ fn fifty_thousand_rows_and_not_one_more() {
 fn passwords_may_be_learnt_where_the_endpoint_says_so() {
     let file = format!("{HEADER}a@b.de,ann,\n");
     assert!(parse(file.as_bytes(), Passwords::MayBeLearned).unwrap()[0].password.is_none());
-    assert_eq!(shown(file.as_bytes()), ["row 2, Password: is empty"]);
+    assert_eq!(
+        shown(file.as_bytes()),
+        [
+            "row 2, Password: is empty: give the password, or let the endpoint learn it (endpoint add ... --learn-credentials)"
+        ]
+    );
+    let header = "EmailAddress,UserName,Password,UserRoot,ClientLogin\n";
+    let learned = |rows: &str| {
+        let parsed = parse(format!("{header}{rows}").as_bytes(), Passwords::MayBeLearned);
+        parsed
+            .map(|rows| rows.len())
+            .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    assert_eq!(learned("a@b.de,,,,ann\nb@b.de,,,,bob\nc@b.de,carl,,,\n"), Ok(3));
+    assert_eq!(
+        learned("a@b.de,,,,\n").unwrap_err(),
+        "row 2, UserName: is empty: give it, or leave Password empty too and give ClientLogin"
+    );
+    assert!(learned("a@b.de,,1,,ann\n").unwrap_err().contains("UserName: is empty"));
+    assert!(learned("a@b.de,admin,,/users/ann,\n").unwrap_err().contains("an administrator's"));
+    assert_eq!(learned("a@b.de,admin,1,/users/ann,\n"), Ok(1));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_ledger::{Endpoint, Mailbox, MailboxId, MailboxState};
+use mailferry_ledger::{Endpoint, Mailbox, MailboxId, MailboxState, ReadError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::Yard;
 use super::schedule::{Failure, Schedule};
-use crate::error::PassError;
+use crate::credentials::{Known, Pick};
+use crate::error::{LocalError, PassError, SideError};
 use crate::progress::Progress;
 use crate::verify::VerifyReport;
 use crate::worker::{Command, Pass, PassReport};
@@ -292,6 +293,43 @@ impl Driver {
     }
 
     async fn failed(&mut self, error: &PassError) {
+        let awaits = matches!(error, PassError::Local(LocalError::AwaitsLogin(_)));
+        if awaits {
+            self.awaits_login(&error.to_string()).await;
+        } else {
+            self.failed_for(error).await;
+        }
+        let refused = matches!(error, PassError::Source(SideError::Login(_)));
+        if (awaits || refused) && self.is_learned_meanwhile() {
+            self.schedule.on_asked(now());
+        }
+    }
+
+    /// A login that nobody had heard of when the pass began, and that the next one uses.
+    fn is_learned_meanwhile(&self) -> bool {
+        let known = || -> Result<bool, ReadError> {
+            let Some(mailbox) = self.yard.ledger.mailbox(self.id)? else { return Ok(false) };
+            let known = Known::of(&self.yard.ledger, &mailbox)?;
+            Ok(known.has_substitute() || matches!(known.pick(), Pick::Learned(_)))
+        };
+        known().unwrap_or(false)
+    }
+
+    /// Nothing failed, and no clock helps: the ledger's news does.
+    async fn awaits_login(&mut self, words: &str) {
+        self.schedule.on_failed(now(), Failure::Standing, chance());
+        info!("The mailbox waits for its user's next login.");
+        self.view(|view| view.retry_at = None);
+        self.dismiss().await;
+        let words = words.to_owned();
+        self.record(move |mailbox| {
+            mailbox.state = MailboxState::Queued;
+            mailbox.error = Some(words);
+        })
+        .await;
+    }
+
+    async fn failed_for(&mut self, error: &PassError) {
         let failure = if error.may_pass() { Failure::Passing } else { Failure::Standing };
         self.failed_by(&error.to_string(), failure).await;
     }

@@ -34,18 +34,23 @@ fn started(states: &MailboxStates, pending: u64, skipped: u64) -> BatchState {
         + states.synced
         + states.incremental_syncing
         + states.failed
-        + states.stopped;
+        + states.stopped
+        + states.waiting_for_login;
     if total > 0 && states.failed == total {
         return BatchState::Failed;
     }
     if states.queued + states.syncing + states.stopped > 0 {
         return BatchState::Syncing;
     }
+    let begun = states.synced + states.incremental_syncing;
+    if states.waiting_for_login > 0 && begun == 0 {
+        return BatchState::Syncing; // Nobody has come yet.
+    }
     if states.incremental_syncing > 0 {
         return BatchState::IncrementalSyncing;
     }
     // "Synced" is said only when nothing is pending (promise 5).
-    if states.failed > 0 || skipped > 0 || pending > 0 {
+    if states.failed + states.waiting_for_login > 0 || skipped > 0 || pending > 0 {
         return BatchState::SyncedWithErrors;
     }
     BatchState::Synced
@@ -73,6 +78,9 @@ mod tests {
             (MailboxStates { synced: 3, ..none }, 0, 1, BatchState::SyncedWithErrors),
             (MailboxStates { synced: 3, failed: 1, ..none }, 0, 0, BatchState::SyncedWithErrors),
             (MailboxStates { failed: 2, ..none }, 0, 0, BatchState::Failed),
+            (MailboxStates { waiting_for_login: 2, ..none }, 0, 0, BatchState::Syncing),
+            (MailboxStates { waiting_for_login: 1, failed: 1, ..none }, 0, 0, BatchState::Syncing),
+            (MailboxStates { waiting_for_login: 1, synced: 2, ..none }, 0, 0, BatchState::SyncedWithErrors),
         ] {
             assert_eq!(derive(BatchState::Syncing, &states, pending, skipped), expected, "{states:?}");
             assert_eq!(derive(BatchState::Stopped, &states, pending, skipped), BatchState::Stopped);
