@@ -14,6 +14,7 @@ use tokio::process::Child;
 use crate::{child, python};
 
 const SCRIPT: &str = include_str!("../scripts/client.py");
+const LOGIN: &str = include_str!("../scripts/login.py");
 
 /// Where and as whom a user logs in.
 #[derive(Debug, Clone)]
@@ -86,6 +87,13 @@ impl Client {
         let job =
             self.job(json!({"do": "append", "folder": folder, "name": name, "count": count, "size": size}));
         Ok(serde_json::from_value(python::run(SCRIPT, &job).await?)?)
+    }
+
+    /// Logs in by one form (`quoted`, `literals`, `literals-plus`, `plain`, `plain-at-once`, `sasl-login`) and out again; the
+    /// answer to the login.
+    pub async fn log_in(&self, form: &str) -> anyhow::Result<String> {
+        let answer = python::run(LOGIN, &self.job(json!({"form": form}))).await?;
+        Ok(answer["answer"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Starts to work: appends, reads, flags, deletes, copies. `more` may say `seed`, `tolerant`, `pause`, `deletes`.

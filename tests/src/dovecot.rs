@@ -91,6 +91,21 @@ impl Instance {
         append(&self.dir.join("users"), &format!("{user}:{{PLAIN}}{password}::::::\n"))
     }
 
+    /// Gives a user another password, as when they changed it.
+    pub fn set_password(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        let file = self.dir.join("users");
+        let users = std::fs::read_to_string(&file)?;
+        let lines = users.lines().map(|line| match line.split_once(':') {
+            Some((name, _)) if name == user => format!("{user}:{{PLAIN}}{password}::::::\n"),
+            _ => format!("{line}\n"),
+        });
+        // Dovecot reads the file again when its time or size changes: whole, so it is put in place at once.
+        let new = self.dir.join("users.new");
+        std::fs::write(&new, lines.collect::<String>())?;
+        std::fs::rename(new, file)?;
+        Ok(())
+    }
+
     /// Adds a user who may log in as anybody by `user*master`.
     pub fn add_master(&self, master: &str, password: &str) -> anyhow::Result<()> {
         append(&self.dir.join("masters"), &format!("{master}:{{PLAIN}}{password}\n"))

@@ -134,6 +134,11 @@ impl Dovecot {
         self.instance.add_user(user, password)
     }
 
+    /// Another password for a user.
+    pub fn set_password(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        self.instance.set_password(user, password)
+    }
+
     /// Puts messages straight into the user's Maildir.
     pub fn load(
         &self,

@@ -359,13 +359,18 @@ level = "{level}"
 
     /// `endpoint add` for the source as this stand has it.
     pub async fn add_endpoint(&self) -> anyhow::Result<()> {
+        self.add_endpoint_with(&[]).await
+    }
+
+    /// The same with further options.
+    pub async fn add_endpoint_with(&self, more: &[&str]) -> anyhow::Result<()> {
         let port = match self.options.front {
             Front::Relays => self.source_relay.address().port(),
             Front::Bare => self.source.imaps().port(),
         };
         let port = port.to_string();
         let ca = self.authority.ca_file.to_string_lossy().into_owned();
-        let arguments = [
+        let mut arguments = vec![
             "endpoint",
             "add",
             ENDPOINT,
@@ -378,6 +383,7 @@ level = "{level}"
             "--ca-file",
             &ca,
         ];
+        arguments.extend_from_slice(more);
         self.cli(&arguments).await?.done()?;
         self.proxy_open().await
     }
