@@ -13,11 +13,15 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const FORMS: [&str; 6] = ["quoted", "literals", "literals-plus", "plain", "plain-at-once", "sasl-login"];
 
 /// A stand whose endpoint learns, and people with a few messages each.
-async fn learning(logins: &[&str]) -> (Stand, Vec<Person>) {
-    let mut stand = Stand::prepare(Options::default()).await.unwrap();
+async fn learning(logins: &[&str], separator: char) -> (Stand, Vec<Person>) {
+    let source_lines = format!("auth_master_user_separator = {separator}\n");
+    let mut stand = Stand::prepare(Options { source_lines, ..Options::default() }).await.unwrap();
     stand.cli(&["init"]).await.unwrap().done().unwrap();
     stand.serve().await.unwrap();
-    stand.add_endpoint_with(&["--learn-credentials"]).await.unwrap();
+    stand
+        .add_endpoint_with(&["--learn-credentials", "--admin-separator", &separator.to_string()])
+        .await
+        .unwrap();
     let people: Vec<Person> = logins.iter().map(|login| stand.add_person(login).unwrap()).collect();
     for (seed, person) in (1..).zip(&people) {
         stand.source.load(&person.login, Recipe::small(seed, 8).mailbox()).unwrap();
@@ -71,13 +75,13 @@ fn is_written(dir: &Path, secret: &str) -> Option<String> {
 
 /// How many logins the source refused.
 fn refused(stand: &Stand) -> usize {
-    stand.source.instance().log().matches("auth failed").count()
+    stand.source.dovecot().unwrap().instance().log().matches("auth failed").count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_learnt_from_every_form_of_login_and_carries_the_passes() {
     let names = ["ann", "bob.b", "carl", "dora", "eve", "frank"];
-    let (mut stand, people) = learning(&names).await;
+    let (mut stand, people) = learning(&names, '*').await;
     // Half of them by ClientLogin alone.
     let rows: String = (0..)
         .zip(&people)
@@ -148,13 +152,18 @@ async fn a_password_is_learnt_from_every_form_of_login_and_carries_the_passes() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_password_is_not_tried_again_and_the_next_login_brings_the_new_one() {
-    let (mut stand, people) = learning(&["ann"]).await;
+    let (mut stand, people) = learning(&["ann"], '*').await;
     let mut ann = people[0].clone();
     add(&stand, &format!("{},{},,\n", ann.address, ann.login)).await;
     assert!(stand.client(&ann).log_in("quoted").await.unwrap().starts_with("a OK"));
     becomes(&mut stand, &ann, "Synced").await;
 
-    stand.source.set_password(&ann.login, "a new, other one").unwrap();
+    stand.source.dovecot().unwrap().set_password(&ann.login, "a new, other one").unwrap();
+    // Dovecot looks at its file once a second.
+    let direct = stand.client_at(&ann, stand.source.imaps().port(), json!({}));
+    while direct.log_in("plain").await.unwrap().starts_with("a OK") {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     stand.stop().unwrap();
     let before = refused(&stand);
     stand.serve().await.unwrap();
@@ -166,7 +175,12 @@ async fn a_changed_password_is_not_tried_again_and_the_next_login_brings_the_new
         stand.cli(&["mailbox", "retry", &ann.address]).await.unwrap().done().unwrap();
         becomes(&mut stand, &ann, "WaitingForLogin").await;
     }
-    assert_eq!(refused(&stand) - before, 1, "accounts get locked: {}", stand.source.instance().log());
+    assert_eq!(
+        refused(&stand) - before,
+        1,
+        "accounts get locked: {}",
+        stand.source.dovecot().unwrap().instance().log()
+    );
 
     ann.password = "a new, other one".into();
     assert!(stand.client(&ann).log_in("sasl-login").await.unwrap().starts_with("a OK"));
@@ -188,10 +202,10 @@ async fn a_changed_password_is_not_tried_again_and_the_next_login_brings_the_new
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_learnt_stands_in_for_an_outdated_file_and_an_administrators_login_stays() {
-    let (mut stand, people) = learning(&["ann", "bob"]).await;
+    let (mut stand, people) = learning(&["ann", "bob"], '%').await;
     let [ann, bob] = people.as_slice() else { panic!() };
     let rows = format!(
-        "{},{},outdated,\n{},{}*{MASTER},\"{MASTER_PASSWORD}\",\n",
+        "{},{},outdated,\n{},{}%{MASTER},\"{MASTER_PASSWORD}\",\n",
         ann.address, ann.login, bob.address, bob.login
     );
     add(&stand, &rows).await;
