@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mailferry_dnscheck::{
     AdviceKind, Checker, Config, Failure, Observation, Outcome, Role, Transport, Verdict, clock,
 };
-use mailferry_tests::dns::{Dns, Knot, Secondary};
+use mailferry_tests::dns::{Authority, Dns, Secondary, Software};
 use mailferry_tests::place::{free_port, loopback};
 
 const DOMAIN: &str = "contoso.edu";
@@ -167,8 +167,8 @@ async fn none_null_and_names_below_the_zone() {
 async fn zone_below_on_the_same_server_and_on_another() {
     let dns = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
     // Holds parent and child, so that it never shows the delegation between them.
-    let mut both = Knot::start(&[DOMAIN, "same.contoso.edu"]).unwrap();
-    let mut other = Knot::start(&["other.contoso.edu"]).unwrap();
+    let mut both = Authority::start(Software::Knot, &[DOMAIN, "same.contoso.edu"]).unwrap();
+    let mut other = Authority::start(Software::Knot, &["other.contoso.edu"]).unwrap();
     both.change(DOMAIN)
         .set("same", "NS", 60, &["ns1.same"])
         .set("other", "NS", 60, &["ns1.other"])
@@ -248,9 +248,9 @@ async fn glue_on_both_families_and_servers_named_elsewhere() {
         at(Ipv4Addr::new(127, 0, 0, 2).into()),
         at(Ipv6Addr::LOCALHOST.into()),
     );
-    let mut parent = Knot::start_at(parent, &["edu", "com"]).unwrap();
-    let mut child = Knot::start_at(child, &[DOMAIN, "fabrikam.com"]).unwrap();
-    let mut six = Knot::start_at(six, &[DOMAIN, "fabrikam.com"]).unwrap();
+    let mut parent = Authority::start_at(Software::Knot, parent, &["edu", "com"]).unwrap();
+    let mut child = Authority::start_at(Software::Knot, child, &[DOMAIN, "fabrikam.com"]).unwrap();
+    let mut six = Authority::start_at(Software::Knot, six, &[DOMAIN, "fabrikam.com"]).unwrap();
     // contoso.edu is served by hosts of fabrikam.com, for which no glue can be given in `edu`.
     parent.change("edu").set("contoso", "NS", 60, &["dns.fabrikam.com."]).apply().unwrap();
     parent
@@ -301,7 +301,7 @@ async fn glue_on_both_families_and_servers_named_elsewhere() {
 async fn server_that_only_the_zone_names_is_heard() {
     let mut dns = Dns::start(&[DOMAIN], Secondary::Absent).unwrap();
     dns.set_mx(DOMAIN, 60, &[OFFICE_365]).unwrap();
-    let hidden = Knot::start(&[DOMAIN]).unwrap();
+    let hidden = Authority::start(Software::Knot, &[DOMAIN]).unwrap();
     dns.primary.change(DOMAIN).set("@", "NS", 60, &["ns1", "ns9"]).apply().unwrap();
     let mut config = config(&dns);
     config.name_servers.insert("ns9.contoso.edu".into(), hidden.address());
@@ -354,10 +354,10 @@ async fn many_domains_in_order_and_clock_over_them() {
 
 #[tokio::test]
 async fn restarted_server_keeps_its_port() {
-    let knot = Knot::start(&[DOMAIN]).unwrap();
+    let knot = Authority::start(Software::Knot, &[DOMAIN]).unwrap();
     let address = knot.address();
     drop(knot);
-    let again = Knot::start_at(address, &[DOMAIN]).unwrap();
+    let again = Authority::start_at(Software::Knot, address, &[DOMAIN]).unwrap();
     assert_eq!(again.address(), loopback(address.port()));
 }
 

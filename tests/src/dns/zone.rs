@@ -1,0 +1,87 @@
+//! A zone as it stands in its file, and what a server says of it.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// A zone's records as they stand in its file.
+#[derive(Debug, Clone)]
+pub(super) struct Zone {
+    pub(super) serial: u32,
+    /// Lines of a zone file, in the order in which they were given; owners relative to the zone.
+    pub(super) records: Vec<Line>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) owner: String,
+    pub(super) ttl: u32,
+    pub(super) kind: String,
+    pub(super) data: String,
+}
+
+impl Zone {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let line = |owner: &str, kind: &str, data: String| Line {
+            owner: owner.to_owned(),
+            ttl: 3600,
+            kind: kind.to_owned(),
+            data,
+        };
+        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+        let records = vec![line("@", "NS", "ns1".to_owned()), line("ns1", kind, address.ip().to_string())];
+        Self { serial: 1, records }
+    }
+
+    pub(super) fn text(&self, name: &str) -> String {
+        let mut text =
+            format!("$ORIGIN {name}.\n@ 3600 SOA ns1 hostmaster {} 3600 600 86400 300\n", self.serial);
+        for Line { owner, ttl, kind, data } in &self.records {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{owner} {ttl} {kind} {data}");
+        }
+        text
+    }
+}
+
+/// The serial that the server gives for a zone, by one datagram made by hand: nothing of ours tests itself. None if
+/// it answers with an error, or not at all within a tenth of a second.
+pub(super) fn ask_serial(server: SocketAddr, zone: &str) -> anyhow::Result<Option<u32>> {
+    const HEADER: [u8; 12] = [0x4d, 0x46, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let mut query = HEADER.to_vec();
+    for label in zone.split('.').filter(|label| !label.is_empty()) {
+        query.push(u8::try_from(label.len())?);
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 6, 0, 1]);
+    let local = match server {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(local)?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut reply = [0; 1500];
+    let len = match socket.send(&query).and_then(|_| socket.recv(&mut reply)) {
+        Ok(len) => len,
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused => {
+                return Ok(None);
+            }
+            _ => return Err(error.into()),
+        },
+    };
+    let reply = &reply[..len];
+    let answered = reply.get(..2) == Some(&HEADER[..2]) && reply.get(6..8) == Some(&[0, 1]);
+    // A SOA record alone in the answer section ends in serial and four more numbers; what the server may put behind
+    // it (authority, additional) is found by asking for the SOA's own length.
+    let start = query.len();
+    let record = reply.get(start..).filter(|_| answered);
+    let Some(record) = record else { return Ok(None) };
+    // Owner as a pointer (2), type, class, TTL (8), length (2).
+    let Some(length) = record.get(10..12) else { return Ok(None) };
+    let end = 12 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+    let serial = end.checked_sub(20).and_then(|at| record.get(at..at + 4));
+    Ok(serial.map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
+}
