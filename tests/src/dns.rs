@@ -13,13 +13,18 @@ mod software;
 mod zone;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
 
 pub use authority::{Authority, Change};
 pub use recursive::{Recursive, View};
 pub use software::Software;
+
+use zone::Zone;
+
+/// The address that name servers have in the zones; the port is in the address book.
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 /// A parent, a primary and perhaps a secondary, for domains below one or more top-level zones.
 #[derive(Debug)]
@@ -50,51 +55,35 @@ impl Dns {
 
     /// The same with this software; the secondary runs another one.
     pub fn start_with(software: Software, domains: &[&str], secondary: Secondary) -> anyhow::Result<Self> {
-        let mut above: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let own: &[&str] = match secondary {
+            Secondary::Absent => &["ns1"],
+            Secondary::Present => &["ns1", "ns2"],
+        };
+        let (mut above, mut zones) = (BTreeMap::new(), BTreeMap::new());
         for domain in domains {
-            let (_, parent) = domain.split_once('.').with_context(|| format!("{domain}: no parent"))?;
-            above.entry(parent).or_default().push(domain);
-        }
-        let parents: Vec<&str> = above.keys().copied().collect();
-        let mut parent = Authority::start(software, &parents)?;
-        let mut primary = Authority::start(software, domains)?;
-        for (zone, domains) in &above {
-            let mut change = parent.change(zone);
-            for domain in domains {
-                let label = domain.strip_suffix(zone).unwrap_or(domain).trim_end_matches('.');
-                let servers = match secondary {
-                    Secondary::Absent => vec![format!("ns1.{domain}.")],
-                    Secondary::Present => vec![format!("ns1.{domain}."), format!("ns2.{domain}.")],
-                };
-                let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
-                change = change.set(label, "NS", 3600, &servers);
-                for server in ["ns1", "ns2"] {
-                    change = change.set(&format!("{server}.{label}"), "A", 3600, &["127.0.0.1"]);
-                }
+            let (label, parent) = domain.split_once('.').with_context(|| format!("{domain}: no parent"))?;
+            let parent: &mut Zone = above.entry(parent.to_owned()).or_insert_with(|| Zone::new(LOCAL));
+            let servers: Vec<String> = own.iter().map(|server| format!("{server}.{label}")).collect();
+            let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+            parent.set(label, "NS", 3600, &servers);
+            for server in servers {
+                parent.set(server, "A", 3600, &["127.0.0.1"]);
             }
-            change.apply()?;
+            let mut zone = Zone::new(LOCAL);
+            zone.serial += 1;
+            zone.set("@", "NS", 3600, own);
+            zone.set("ns2", "A", 3600, &["127.0.0.1"]);
+            zone.set("mail", "A", 3600, &["127.0.0.1"]);
+            zone.set("@", "MX", 3600, &["10 mail"]);
+            zones.insert((*domain).to_owned(), zone);
         }
-        for domain in domains {
-            let own: &[&str] = match secondary {
-                Secondary::Absent => &["ns1"],
-                Secondary::Present => &["ns1", "ns2"],
-            };
-            primary
-                .change(domain)
-                .set("@", "NS", 3600, own)
-                .set("ns2", "A", 3600, &["127.0.0.1"])
-                .set("mail", "A", 3600, &["127.0.0.1"])
-                .set("@", "MX", 3600, &["10 mail"])
-                .apply()?;
-        }
+        let parent = Authority::start_with(software, &above)?;
+        let primary = Authority::start_with(software, &zones)?;
         let secondary = match secondary {
             Secondary::Absent => None,
-            Secondary::Present => Some(Authority::start(software.other(), domains)?),
+            Secondary::Present => Some(Authority::start_with(software.other(), &zones)?),
         };
-        let domains = domains.iter().map(ToString::to_string).collect();
-        let mut dns = Self { parent, primary, secondary, domains };
-        dns.refresh_secondary()?;
-        Ok(dns)
+        Ok(Self { parent, primary, secondary, domains: zones.into_keys().collect() })
     }
 
     /// Sets the domain's MX records, `"10 mail.contoso.edu."` each (absolute names end in a dot), at the primary

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 
 use super::software::{Reload, Software, knotc};
-use super::zone::{Line, Zone, ask_serial};
+use super::zone::{Zone, ask_serial};
 use crate::child::{Server, signal};
 use crate::place::{Place, free_port, loopback};
 
@@ -33,21 +33,26 @@ pub struct Authority {
 impl Authority {
     /// Starts a server on 127.0.0.1 with these zones, each with its SOA, `NS ns1` and `ns1` at 127.0.0.1.
     pub fn start(software: Software, zones: &[&str]) -> anyhow::Result<Self> {
-        let mut last = None;
-        for _ in 0..PORTS {
-            match Self::start_at(software, loopback(free_port()?), zones) {
-                Ok(authority) => return Ok(authority),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no attempt")?)
+        retried(|address| Self::start_at(software, address, zones))
     }
 
     /// Starts a server at this address: another loopback address, IPv6, a port that was in use before.
     pub fn start_at(software: Software, address: SocketAddr, zones: &[&str]) -> anyhow::Result<Self> {
+        let zones = zones.iter().map(|zone| ((*zone).to_owned(), Zone::new(address)));
+        Self::start_holding(software, address, zones.collect())
+    }
+
+    /// Starts a server with zones that are there already.
+    pub(super) fn start_with(software: Software, zones: &BTreeMap<String, Zone>) -> anyhow::Result<Self> {
+        retried(|address| Self::start_holding(software, address, zones.clone()))
+    }
+
+    fn start_holding(
+        software: Software,
+        address: SocketAddr,
+        zones: BTreeMap<String, Zone>,
+    ) -> anyhow::Result<Self> {
         let place = Place::new()?;
-        let zones: BTreeMap<_, _> =
-            zones.iter().map(|zone| ((*zone).to_owned(), Zone::new(address))).collect();
         let command = software.prepare(&place, address, zones.keys())?;
         for (name, zone) in &zones {
             std::fs::write(zone_file(&place, name), zone.text(name))?;
@@ -159,13 +164,7 @@ impl Change<'_> {
     /// Replaces all records of this owner and type, data as in a zone file (`"10 mail"`, absolute names with a
     /// final dot). No data: the records are gone.
     pub fn set(mut self, owner: &str, kind: &str, ttl: u32, data: &[&str]) -> Self {
-        self.edited.records.retain(|line| !(line.owner == owner && line.kind == kind));
-        self.edited.records.extend(data.iter().map(|data| Line {
-            owner: owner.to_owned(),
-            ttl,
-            kind: kind.to_owned(),
-            data: (*data).to_owned(),
-        }));
+        self.edited.set(owner, kind, ttl, data);
         self
     }
 
@@ -174,6 +173,18 @@ impl Change<'_> {
         self.edited.serial += 1;
         self.authority.load(&self.zone, self.edited)
     }
+}
+
+/// Starts something at a port that is free for UDP and TCP both, or was a moment ago.
+pub(super) fn retried<T>(start: impl Fn(SocketAddr) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let mut last = None;
+    for _ in 0..PORTS {
+        match start(loopback(free_port()?)) {
+            Ok(started) => return Ok(started),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("no attempt")?)
 }
 
 fn zone_file(place: &Place, zone: &str) -> PathBuf {

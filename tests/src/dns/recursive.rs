@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
+use super::authority::retried;
 use super::software::own_copy;
 use super::zone::ask_serial;
 use crate::child::Server;
-use crate::place::{Place, free_port, loopback};
+use crate::place::Place;
 
 /// How long it may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Attempts to find a port that is free for UDP and TCP both.
-const PORTS: u32 = 5;
 /// A zone that only this instance knows, by which it shows that it is there.
 const OWN: &str = "resolver.test";
 
@@ -40,14 +39,7 @@ impl Recursive {
     /// Starts a resolver on 127.0.0.1 that knows its way to these zones and to nothing else. Real delegations have no
     /// place for ports, so it is told each zone's servers.
     pub fn start(zones: &[(&str, View)]) -> anyhow::Result<Self> {
-        let mut last = None;
-        for _ in 0..PORTS {
-            match Self::start_at(loopback(free_port()?), zones) {
-                Ok(recursive) => return Ok(recursive),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no attempt")?)
+        retried(|address| Self::start_at(address, zones))
     }
 
     fn start_at(address: SocketAddr, zones: &[(&str, View)]) -> anyhow::Result<Self> {

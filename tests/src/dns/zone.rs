@@ -34,6 +34,17 @@ impl Zone {
         Self { serial: 1, records }
     }
 
+    /// Replaces all records of this owner and type.
+    pub(super) fn set(&mut self, owner: &str, kind: &str, ttl: u32, data: &[&str]) {
+        self.records.retain(|line| !(line.owner == owner && line.kind == kind));
+        self.records.extend(data.iter().map(|data| Line {
+            owner: owner.to_owned(),
+            ttl,
+            kind: kind.to_owned(),
+            data: (*data).to_owned(),
+        }));
+    }
+
     pub(super) fn text(&self, name: &str) -> String {
         let mut text =
             format!("$ORIGIN {name}.\n@ 3600 SOA ns1 hostmaster {} 3600 600 86400 300\n", self.serial);
