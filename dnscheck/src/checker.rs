@@ -314,3 +314,6 @@ async fn in_order<K: Ord + Send + 'static>(asked: JoinSet<(K, Answer)>) -> Vec<A
     answers.sort_by(|(one, _), (other, _)| one.cmp(other));
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::domain::usage::{INVALID, LOCALHOST, ONION};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -23,6 +23,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use tokio::time::timeout;
 use tracing::trace;
 
+use crate::answer;
 use crate::ask::{Extension, Reply, UDP_PAYLOAD, code_name, io_failure, refuses_edns};
 use crate::observation::{Failure, Transport};
 use crate::places::{Heard, Places};
@@ -85,7 +86,7 @@ impl Outside {
         {
             (transport, answer) = self.exchange(resolver, name, kind, Extension::Plain).await;
         }
-        Ok(Reply { message: message(answer)?, transport })
+        Ok(Reply { message: message(answer, name, kind)?, transport })
     }
 
     /// Over UDP, which the library repeats within the timeout, then over TCP if no whole answer came. Which of the
@@ -145,9 +146,10 @@ fn options(timeout: Duration, extension: Extension) -> ResolverOpts {
 }
 
 /// The answer as a message, with as much of it as the library shows.
-fn message(answer: Result<Lookup, NetError>) -> Result<Message, Failure> {
+fn message(answer: Result<Lookup, NetError>, name: &Name, kind: RecordType) -> Result<Message, Failure> {
     let error = match answer {
-        Ok(lookup) => return Ok(lookup.message().clone()),
+        Ok(lookup) if answers(lookup.message(), name, kind) => return Ok(lookup.message().clone()),
+        Ok(_) => return Err(Failure::Malformed("not an answer to the question".into())),
         Err(error) => error,
     };
     match error {
@@ -160,6 +162,20 @@ fn message(answer: Result<Lookup, NetError>) -> Result<Message, Failure> {
         NetError::Truncated => Err(Failure::Malformed("truncated over TCP".into())),
         other => Err(Failure::Malformed(other.to_string())),
     }
+}
+
+/// Whether this is an answer to the question, or to the one that its aliases lead to: the library goes by the number
+/// alone over TCP.
+fn answers(message: &Message, name: &Name, kind: RecordType) -> bool {
+    let repeats = |query: &Query| {
+        let end = || answer::follow(&message.answers, name).map(|(end, _)| end);
+        (query.name() == name || end().is_some_and(|end| end == *query.name()))
+            && query.query_type() == kind
+            && query.query_class() == DNSClass::IN
+    };
+    message.metadata.op_code == OpCode::Query
+        && message.metadata.message_type == MessageType::Response
+        && matches!(&message.queries[..], [query] if repeats(query))
 }
 
 fn negative(none: NoRecords) -> Result<Message, Failure> {

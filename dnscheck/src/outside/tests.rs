@@ -146,6 +146,13 @@ async fn aliases_are_followed_at_the_same_server() {
         reply
     };
     check(endless, expect!["Udp: no MX, TTL None"]).await;
+    let other = |query: &Message| {
+        let mut forged = mx_of(query, "forged.example.");
+        forged.queries[0].set_name(name("fabrikam.com."));
+        vec![framed(&forged)]
+    };
+    let fake = Fake::start(|_| vec![], other).await;
+    assert_eq!(read(&fake).await, "malformed answer: not an answer to the question");
 }
 
 #[tokio::test]
