@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 
 use super::software::{Reload, Software, knotc};
-use super::zone::{Zone, ask_serial};
+use super::zone::{Zone, ask_serial, is_answering};
 use crate::child::{Server, signal};
 use crate::place::{Place, free_port, loopback};
 
@@ -113,10 +113,12 @@ impl Authority {
         let command = self.software.prepare(&self.place, self.address, self.zones.keys())?;
         self.server = Server::start(self.software.name(), command, &self.place.path().join("log"))?;
         let others: Vec<String> = self.zones.keys().filter(|name| *name != broken).cloned().collect();
-        ensure!(
-            !others.is_empty(),
-            "{broken}: needs another zone beside it, to tell when the server is there"
-        );
+        let started = Instant::now();
+        while !is_answering(self.address, broken)? {
+            self.server.alive()?;
+            ensure!(started.elapsed() < PATIENCE, "{} is silent\n{}", self.address, self.server.tail());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         others.iter().try_for_each(|name| self.wait_for_serial(name))
     }
 

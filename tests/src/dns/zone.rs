@@ -56,16 +56,42 @@ impl Zone {
     }
 }
 
-/// The serial that the server gives for a zone, by one datagram made by hand: nothing of ours tests itself. None if
-/// it answers with an error, or not at all within a tenth of a second.
+/// Whether the server says anything about a zone within a tenth of a second, an error too.
+pub(super) fn is_answering(server: SocketAddr, zone: &str) -> anyhow::Result<bool> {
+    Ok(ask(server, &soa_query(zone)?)?.is_some())
+}
+
+/// The serial that the server gives for a zone. None if it answers with an error, or not at all within a tenth of a
+/// second.
 pub(super) fn ask_serial(server: SocketAddr, zone: &str) -> anyhow::Result<Option<u32>> {
-    const HEADER: [u8; 12] = [0x4d, 0x46, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    let mut query = HEADER.to_vec();
+    let query = soa_query(zone)?;
+    let Some(reply) = ask(server, &query)? else { return Ok(None) };
+    // One record in the answer section.
+    if reply.get(6..8) != Some(&[0, 1]) {
+        return Ok(None);
+    }
+    // A SOA record alone in the answer section ends in serial and four more numbers; what the server may put behind
+    // it (authority, additional) is found by asking for the SOA's own length.
+    let Some(record) = reply.get(query.len()..) else { return Ok(None) };
+    // Owner as a pointer (2), type, class, TTL (8), length (2).
+    let Some(length) = record.get(10..12) else { return Ok(None) };
+    let end = 12 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+    let serial = end.checked_sub(20).and_then(|at| record.get(at..at + 4));
+    Ok(serial.map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
+}
+
+/// Made by hand: nothing of ours tests itself.
+fn soa_query(zone: &str) -> anyhow::Result<Vec<u8>> {
+    let mut query = vec![0x4d, 0x46, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in zone.split('.').filter(|label| !label.is_empty()) {
         query.push(u8::try_from(label.len())?);
         query.extend(label.as_bytes());
     }
     query.extend([0, 0, 6, 0, 1]);
+    Ok(query)
+}
+
+fn ask(server: SocketAddr, query: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
     let local = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -74,25 +100,13 @@ pub(super) fn ask_serial(server: SocketAddr, zone: &str) -> anyhow::Result<Optio
     socket.connect(server)?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     let mut reply = [0; 1500];
-    let len = match socket.send(&query).and_then(|_| socket.recv(&mut reply)) {
-        Ok(len) => len,
+    match socket.send(query).and_then(|_| socket.recv(&mut reply)) {
+        Ok(len) => Ok(Some(reply[..len].to_vec()).filter(|reply| reply.get(..2) == query.get(..2))),
         Err(error) => match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused => {
-                return Ok(None);
+                Ok(None)
             }
-            _ => return Err(error.into()),
+            _ => Err(error.into()),
         },
-    };
-    let reply = &reply[..len];
-    let answered = reply.get(..2) == Some(&HEADER[..2]) && reply.get(6..8) == Some(&[0, 1]);
-    // A SOA record alone in the answer section ends in serial and four more numbers; what the server may put behind
-    // it (authority, additional) is found by asking for the SOA's own length.
-    let start = query.len();
-    let record = reply.get(start..).filter(|_| answered);
-    let Some(record) = record else { return Ok(None) };
-    // Owner as a pointer (2), type, class, TTL (8), length (2).
-    let Some(length) = record.get(10..12) else { return Ok(None) };
-    let end = 12 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-    let serial = end.checked_sub(20).and_then(|at| record.get(at..at + 4));
-    Ok(serial.map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
+    }
 }
