@@ -25,6 +25,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/v1/status", get(health::status))
         .route("/v1/sessions", get(health::sessions))
+        .route("/v1/sessions/{conn}/kick", post(health::kick))
         .route("/v1/endpoints", get(endpoint::list))
         .route("/v1/endpoints/{name}", get(endpoint::show).put(endpoint::add).delete(endpoint::remove))
         .route("/v1/batches", get(batch::list))

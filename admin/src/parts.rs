@@ -26,6 +26,8 @@ pub struct Parts {
 pub trait Views: Send + Sync + 'static {
     /// The proxy as it is at this moment.
     fn front(&self) -> Front;
+    /// Ends a client's session; false when there is none of this number.
+    fn kick(&self, conn: u64) -> bool;
     /// Further metrics (proxy, spool).
     fn metrics(&self) -> Vec<Metric>;
     /// What an operator should know, one sentence each: a ledger that was set aside, a proxy that waits.

@@ -57,8 +57,11 @@ pub enum Front {
 pub struct Session {
     /// Number of the connection, as in the log.
     pub conn: u64,
-    /// Where it came from.
+    /// Where it came from: behind a balancer the client that it speaks for.
     pub client: SocketAddr,
+    /// TLS version and cipher between it and the proxy.
+    #[serde(default)]
+    pub tls: Option<String>,
     /// The name that it logged in by; `None` before login and for blind mechanisms.
     pub login: Option<String>,
     /// Its mailbox's address; `None` for logins that belong to no mailbox: relayed, not mirrored.

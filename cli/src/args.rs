@@ -260,6 +260,12 @@ pub enum Dns {
 pub enum Sessions {
     /// Connected clients.
     List,
+    /// End clients' sessions; they may connect again.
+    Kick {
+        /// Numbers of connections, as `sessions list` shows them.
+        #[arg(required = true)]
+        conn: Vec<u64>,
+    },
 }
 
 #[cfg(test)]
@@ -298,6 +304,7 @@ mod tests {
             "mailferry dns check contoso.edu fabrikam.com",
             "mailferry dns status --watch",
             "mailferry sessions list",
+            "mailferry sessions kick 17 18",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

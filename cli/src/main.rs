@@ -32,6 +32,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, format: Format) -> Result<(), Failure> {
     let global = cli.global.with_environment();
+    let sockets = match cli.command {
+        Command::Serve(_) => command::serve::Sockets::inherit(),
+        _ => command::serve::Sockets::default(),
+    };
     let mut runtime = match cli.command {
         Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -43,7 +47,7 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Init(init) => command::init::run(&global, &init, format),
-            Command::Serve(serve) => command::serve::run(&global, &serve, format).await,
+            Command::Serve(serve) => command::serve::run(&global, &serve, sockets, format).await,
             Command::Status(watch) => command::status::run(&global, &watch, format).await,
             Command::Endpoint(endpoint) => command::endpoint::run(&global, endpoint, format).await,
             Command::Batch(batch) => command::batch::run(&global, batch, format).await,
@@ -51,6 +55,9 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
             Command::Dns(dns) => command::dns::run(&global, dns, format).await,
             Command::Stragglers => command::stragglers::run(&global, format).await,
             Command::Sessions(args::Sessions::List) => command::sessions::list(&global, format).await,
+            Command::Sessions(args::Sessions::Kick { conn }) => {
+                command::sessions::kick(&global, &conn, format).await
+            }
         }
     });
     // A resolver thread of the system may hang for long; nothing of ours waits for it.

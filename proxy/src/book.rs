@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use mailferry_imap::MailboxId;
@@ -16,8 +16,10 @@ use crate::Blindness;
 pub struct SessionInfo {
     /// Its number since the proxy started.
     pub id: u64,
-    /// The client.
-    pub peer: SocketAddr,
+    /// The client: behind a balancer the one that it speaks for.
+    pub client: SocketAddr,
+    /// TLS version and cipher on the client's leg.
+    pub tls: Option<String>,
     /// How long ago it came.
     pub age: std::time::Duration,
     /// The name that it logged in by.
@@ -45,6 +47,10 @@ pub struct ProxyCounters {
     pub failed_handshakes: u64,
     /// Connections for which the source could not be reached.
     pub source_unreachable: u64,
+    /// TLS handshakes with the source.
+    pub source_handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    pub source_resumed: u64,
     /// Logins that the source accepted.
     pub logins: u64,
     /// Passwords that were learnt.
@@ -70,6 +76,8 @@ pub(crate) struct Counters {
     pub(crate) turned_away: AtomicU64,
     pub(crate) failed_handshakes: AtomicU64,
     pub(crate) source_unreachable: AtomicU64,
+    pub(crate) source_handshakes: AtomicU64,
+    pub(crate) source_resumed: AtomicU64,
     pub(crate) logins: AtomicU64,
     pub(crate) learned: AtomicU64,
     pub(crate) refused_logins: AtomicU64,
@@ -88,9 +96,12 @@ pub(crate) fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) id: u64,
-    pub(crate) peer: SocketAddr,
+    peer: SocketAddr,
+    /// The client behind a balancer.
+    behind: OnceLock<SocketAddr>,
     since: Instant,
     who: Mutex<(Option<String>, Option<MailboxId>)>,
+    tls: OnceLock<String>,
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
     pub(crate) mirrored: AtomicU64,
@@ -100,6 +111,20 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Who the client is: behind a balancer the one that it speaks for.
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.behind.get().copied().unwrap_or(self.peer)
+    }
+
+    /// The peer is a balancer that speaks for this client. Told once.
+    pub(crate) fn set_behind(&self, client: SocketAddr) {
+        let _ = self.behind.set(client);
+    }
+
+    pub(crate) fn set_tls(&self, version_and_cipher: String) {
+        let _ = self.tls.set(version_and_cipher);
+    }
+
     pub(crate) fn set_login(&self, login: Option<String>, mailbox: Option<MailboxId>) {
         *lock(&self.who) = (login, mailbox);
     }
@@ -108,11 +133,17 @@ impl Page {
         lock(&self.blind).get_or_insert(why);
     }
 
+    /// Bytes up and down.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_up.load(Ordering::Relaxed), self.bytes_down.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn info(&self) -> SessionInfo {
         let (login, mailbox) = lock(&self.who).clone();
         SessionInfo {
             id: self.id,
-            peer: self.peer,
+            client: self.client(),
+            tls: self.tls.get().cloned(),
             age: self.since.elapsed(),
             login,
             mailbox,
@@ -138,8 +169,10 @@ impl Book {
         let page = Arc::new(Page {
             id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             peer,
+            behind: OnceLock::new(),
             since: Instant::now(),
             who: Mutex::default(),
+            tls: OnceLock::new(),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             mirrored: AtomicU64::new(0),
@@ -172,6 +205,8 @@ impl Book {
             turned_away: read(&counters.turned_away),
             failed_handshakes: read(&counters.failed_handshakes),
             source_unreachable: read(&counters.source_unreachable),
+            source_handshakes: read(&counters.source_handshakes),
+            source_resumed: read(&counters.source_resumed),
             logins: read(&counters.logins),
             learned: read(&counters.learned),
             refused_logins: read(&counters.refused_logins),

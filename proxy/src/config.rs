@@ -7,6 +7,8 @@ use std::time::Duration;
 use mailferry_imap::net::{Security, Server, TlsClient};
 use mailferry_ledger::Vault;
 
+use crate::Network;
+
 /// Everything that a proxy needs to know.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
@@ -20,6 +22,8 @@ pub struct ProxyConfig {
     pub source: Server,
     /// Trust and resumption for the source.
     pub tls: TlsClient,
+    /// How the source learns the client's address.
+    pub tell_source: TellSource,
     /// Bounds.
     pub limits: ProxyLimits,
     /// Seals what is learnt; without it nothing is.
@@ -27,12 +31,31 @@ pub struct ProxyConfig {
 }
 
 /// One listening address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
     /// TLS from the first byte (`Ssl`), STARTTLS (`Tls`), or none, which is only for loopback addresses.
     pub security: Security,
+    /// Balancers: a connection from there must begin with a PROXY header, and nobody else's may.
+    pub proxy_protocol_from: Vec<Network>,
+}
+
+impl Listen {
+    /// For clients that connect by themselves.
+    pub fn new(address: SocketAddr, security: Security) -> Self {
+        Self { address, security, proxy_protocol_from: Vec::new() }
+    }
+}
+
+/// How the source learns the client's address.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum TellSource {
+    /// Not at all: it sees the proxy's.
+    #[default]
+    Nothing,
+    /// By a PROXY header (version 2) before anything else.
+    ProxyProtocol,
 }
 
 /// One certificate with its chain, and its key, both PEM.
@@ -51,18 +74,30 @@ pub struct ProxyLimits {
     pub max_connections: usize,
     /// Connections at once from one address (an office behind one address has many).
     pub max_connections_per_address: usize,
+    /// Sessions at once that are logged in by one name.
+    pub max_connections_per_login: usize,
     /// Refused logins that one address may have within [`login_window`](Self::login_window).
     pub max_refused_logins: u32,
     /// See [`max_refused_logins`](Self::max_refused_logins).
     pub login_window: Duration,
-    /// How long a TLS handshake, and separately the way to the source's greeting, may take.
+    /// Refused logins of one name, from wherever, within [`guess_window`](Self::guess_window) before answers are delayed.
+    pub guesses_without_delay: u32,
+    /// See [`guesses_without_delay`](Self::guesses_without_delay).
+    pub guess_window: Duration,
+    /// The longest that an answer to a login is delayed.
+    pub max_login_delay: Duration,
+    /// How long a PROXY header with a TLS handshake, and separately the way to the source's greeting, may take.
     pub handshake: Duration,
     /// How long a client may take from the greeting to its login (RFC 9051 section 5.4 leaves it open).
     pub login: Duration,
+    /// How long a client that is logged in may leave unread what waits for it, without taking a byte.
+    pub write: Duration,
     /// How long a half-closed session may go on without a byte.
     pub linger: Duration,
     /// At shutdown: how long sessions may take to come to rest before they are cut.
     pub drain: Duration,
+    /// How often certificate files are looked at.
+    pub certificate_look: Duration,
     /// The most bytes that wait for one session's tap; beyond it the tap goes blind.
     pub tap_bytes: usize,
     /// The same for all sessions together.
@@ -74,12 +109,18 @@ impl Default for ProxyLimits {
         Self {
             max_connections: 20_000,
             max_connections_per_address: 2_000,
+            max_connections_per_login: 500,
             max_refused_logins: 60,
             login_window: Duration::from_secs(60),
+            guesses_without_delay: 20,
+            guess_window: Duration::from_secs(600),
+            max_login_delay: Duration::from_secs(15),
             handshake: Duration::from_secs(20),
             login: Duration::from_secs(180),
+            write: Duration::from_secs(1800),
             linger: Duration::from_secs(60),
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+            certificate_look: Duration::from_secs(10),
             tap_bytes: 8 << 20,
             tap_bytes_total: 32 << 20,
         }

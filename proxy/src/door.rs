@@ -88,6 +88,8 @@ pub(crate) struct Door {
     unanswered: Vec<Unanswered>,
     learning: Learning,
     login: Login,
+    /// The name of the last login that was refused.
+    refused: Option<String>,
 }
 
 /// What the login that was accepted was made with, as far as it could be read.
@@ -181,7 +183,7 @@ fn wipe(bytes: Bytes) {
 impl Door {
     pub(crate) fn new(leg: Leg, learning: Learning) -> Self {
         let (state, unanswered, login) = (State::Command, Vec::new(), Login::default());
-        Self { leg, state, unanswered, learning, login }
+        Self { leg, state, unanswered, learning, login, refused: None }
     }
 
     /// What the client's leg is like.
@@ -192,6 +194,21 @@ impl Door {
     /// The login that was accepted.
     pub(crate) fn login(self) -> Login {
         self.login
+    }
+
+    /// The same while it still stands at the door.
+    pub(crate) fn accepted(&self) -> Option<&str> {
+        self.login.name.as_deref()
+    }
+
+    /// The name of the last login that was refused, where it could be read.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Whether no command is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Command) && self.unanswered.is_empty()
     }
 
     /// Looks at what the client sent and was not yet moved.
@@ -245,18 +262,19 @@ impl Door {
                         self.login = attempt.into_login();
                         Heard::LoggedIn
                     }
-                    State::Command
-                    | State::Go(..)
-                    | State::Literal(..)
-                    | State::Rest(_)
-                    | State::Verdict(_)
-                    | State::Sasl(_)
-                    | State::Lost => Heard::Refused,
+                    State::Verdict(attempt) | State::Sasl(attempt) => {
+                        self.refused = attempt.into_login().name;
+                        Heard::Refused
+                    }
+                    State::Command | State::Go(..) | State::Literal(..) | State::Rest(_) | State::Lost => {
+                        Heard::Line
+                    }
                 }
             }
             State::Go(current, _) if current.tag == word => {
                 let (login, lost) = (current.verb.is_login(), current.hasty && status == Status::Bad);
                 self.state = if lost { State::Lost } else { State::Command };
+                self.refused = None; // Of its arguments not even the first one came.
                 match (login, status) {
                     // What looked like a literal was none to the source: whose login it is cannot be told.
                     (true, Status::Ok) => Heard::LoggedIn,

@@ -23,6 +23,10 @@ mod learner;
 mod listener;
 mod login;
 mod mirror;
+mod network;
+mod notices;
+mod place;
+mod proxy_protocol;
 mod relay;
 mod sasl;
 mod session;
@@ -39,16 +43,17 @@ use mailferry_ledger::Ledger;
 use mailferry_spool::Spool;
 use tokio_util::sync::CancellationToken;
 
-use admission::Admission;
 use book::Book;
 use certificates::Certificates;
 use learner::{Pupil, learner};
-use listener::{Door, Shared};
+use listener::{Door, Entrance, Shared};
 use mirror::Mirror;
 
 pub use book::{ProxyCounters, SessionInfo};
-pub use config::{CertificateFiles, Listen, ProxyConfig, ProxyError, ProxyLimits};
+pub use config::{CertificateFiles, Listen, ProxyConfig, ProxyError, ProxyLimits, TellSource};
 pub use learner::Learning;
+pub use listener::Listeners;
+pub use network::{Network, NetworkError};
 pub use tap::Blindness;
 
 /// A proxy that listens. Clones share everything.
@@ -59,8 +64,7 @@ pub struct Proxy {
 
 struct Inner {
     shared: Arc<Shared>,
-    certificates: Option<Arc<Certificates>>,
-    addresses: Vec<SocketAddr>,
+    entrances: Vec<Arc<Entrance>>,
     /// Until [`Proxy::run`] takes them.
     doors: Mutex<Vec<Door>>,
     pupil: Mutex<Option<Pupil>>,
@@ -73,6 +77,20 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError`] says what and where; nothing is left listening then.
     pub fn new(config: ProxyConfig, ledger: Ledger, spool: Spool) -> Result<Self, ProxyError> {
+        Self::with_listeners(config, ledger, spool, &mut Listeners::default()).map(|(proxy, _)| proxy)
+    }
+
+    /// The same with sockets that listen already where one is bound as configured. `listeners` then holds those of the
+    /// proxy and no other; the addresses of those that were closed are given.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing new is left listening then but what `listeners` holds.
+    pub fn with_listeners(
+        config: ProxyConfig,
+        ledger: Ledger,
+        spool: Spool,
+        listeners: &mut Listeners,
+    ) -> Result<(Self, Vec<SocketAddr>), ProxyError> {
         let certificates = Self::check(&config)?;
         let acceptor = match &certificates {
             Some(certificates) => Some(certificates.acceptor()?),
@@ -81,23 +99,16 @@ impl Proxy {
         let doors: Vec<Door> = config
             .listen
             .iter()
-            .map(|listen| listener::bind(*listen, &config.listen))
+            .map(|listen| listener::open(listen, &config.listen, listeners))
             .collect::<Result<_, _>>()?;
-        let addresses = doors.iter().map(|door| door.address).collect();
-        let book = Arc::new(Book::default());
-        let mirror = Mirror::new(config.endpoint.clone(), ledger, spool, book.clone());
+        let entrances: Vec<_> = doors.iter().map(|door| door.entrance.clone()).collect();
+        let addresses: Vec<_> = entrances.iter().map(|entrance| entrance.address).collect();
+        let closed = listeners.keep(&addresses);
+        let mirror = Mirror::new(config.endpoint.clone(), ledger, spool, Arc::new(Book::default()));
         let (learner, pupil) = learner(config.endpoint.clone(), config.vault.clone(), mirror.clone());
-        let admission = Mutex::new(Admission::new(&config.limits));
-        let shared = Arc::new(Shared { config, acceptor, book, mirror, learner, admission });
-        Ok(Self {
-            inner: Arc::new(Inner {
-                shared,
-                certificates,
-                addresses,
-                doors: Mutex::new(doors),
-                pupil: Mutex::new(Some(pupil)),
-            }),
-        })
+        let shared = Arc::new(Shared::new(config, (acceptor, certificates), mirror, learner));
+        let (doors, pupil) = (Mutex::new(doors), Mutex::new(Some(pupil)));
+        Ok((Self { inner: Arc::new(Inner { shared, entrances, doors, pupil }) }, closed))
     }
 
     /// What can be known of a configuration without listening: `serve --check`.
@@ -131,7 +142,7 @@ impl Proxy {
 
     /// The addresses that it listens on, in the order of the configuration, with the ports that were given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.inner.addresses.clone()
+        self.inner.entrances.iter().map(|entrance| entrance.address).collect()
     }
 
     /// Serves until `shutdown`, then lets the sessions come to rest within the drain limit and cuts what is left. Returns
@@ -157,15 +168,25 @@ impl Proxy {
         self.inner.shared.learner.set(learning);
     }
 
-    /// Reads the certificate files again; sessions that are open keep theirs.
+    /// Takes over what can change while it runs: limits, certificates (others than before, too) and who may send PROXY
+    /// headers. Sessions that are open keep their certificate and their place. Other addresses to listen on, another
+    /// source and another way of telling it who comes need a new proxy.
     ///
     /// # Errors
-    /// [`ProxyError::Certificate`]; the old ones stay in use then.
-    pub fn reload_certificates(&self) -> Result<(), ProxyError> {
-        match &self.inner.certificates {
-            Some(certificates) => certificates.reload(&self.inner.shared.config.certificates),
-            None => Ok(()),
+    /// [`ProxyError::Certificate`]; nothing changed then.
+    pub fn reload(&self, config: &ProxyConfig) -> Result<(), ProxyError> {
+        let shared = &self.inner.shared;
+        if let Some(certificates) = &shared.certificates {
+            certificates.reload(&config.certificates)?;
         }
+        shared.set_limits(&config.limits);
+        for entrance in &self.inner.entrances {
+            let same = |listen: &&Listen| listen.address == entrance.listen.address;
+            if let Some(listen) = config.listen.iter().find(same) {
+                entrance.set_balancers(&listen.proxy_protocol_from);
+            }
+        }
+        Ok(())
     }
 
     /// The open sessions by number.

@@ -1,24 +1,33 @@
 //! From the greeting to the login: carries out what the [`Door`] decides.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mailferry_imap::frame::{Framer, Piece};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant as Deadline, sleep_until, timeout};
+use tokio::time::{Instant as Deadline, sleep, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize;
 
 use crate::book::{Page, count};
 use crate::door::{Door, Heard, Login, Logins, MAX_BUFFERED, Move};
 use crate::filter::{Leg, filtered};
 use crate::listener::Shared;
+use crate::notices::Notice;
+use crate::place::Place;
+use crate::proxy_protocol;
+use crate::session::{GOODBYE, note_tls};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
 /// How long a last word may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// At shutdown: how long a client that has not logged in must have been silent before it is told goodbye.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// A session whose login the source accepted.
 #[derive(Debug)]
@@ -66,8 +75,9 @@ impl Drop for Wiped {
 }
 
 struct Entry<'a> {
-    shared: &'a Shared,
-    page: &'a Page,
+    place: &'a mut Place,
+    shared: Arc<Shared>,
+    page: Arc<Page>,
     client: Stream,
     from_client: Wiped,
     source: Stream,
@@ -75,44 +85,72 @@ struct Entry<'a> {
     door: Door,
 }
 
+/// What came of what the source said.
+enum Verdict {
+    /// Nothing yet.
+    Open,
+    /// Logged in; what came behind the answer.
+    In(Bytes),
+    /// Logged in, and not let in.
+    Full,
+}
+
 /// Passes the greeting on and everything up to an accepted login.
 pub(crate) async fn enter(
-    shared: &Shared,
-    page: &Page,
+    place: &mut Place,
     client: Stream,
     upstream: Upstream,
     (leg, acceptor): (Leg, Option<&TlsAcceptor>),
+    shutdown: &CancellationToken,
 ) -> io::Result<Outcome> {
     let Upstream { stream: source, greeting, rest } = upstream;
+    let (limit, learning) = (place.shared.limits().login, place.shared.learner.learning());
     let mut entry = Entry {
-        shared,
-        page,
+        shared: place.shared.clone(),
+        page: place.page.clone(),
+        place,
         client,
         from_client: Wiped(BytesMut::with_capacity(USUAL)),
         source,
         from_source: Framer::server().with_max_line(MAX_BUFFERED),
-        door: Door::new(leg, shared.learner.learning()),
+        door: Door::new(leg, learning),
     };
     let entered = async {
         entry.say_line(&greeting).await?;
         if greeting.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"* PREAUTH")) {
             return Ok(entry.logged_in(Bytes::from(rest)));
         }
-        entry.run(rest.freeze(), acceptor).await
+        entry.run(rest.freeze(), acceptor, Deadline::now() + limit, shutdown).await
     };
     // A client that reads nothing is not waited for, nor a source.
-    match timeout(shared.config.limits.login + FAREWELL, entered).await {
+    match timeout(limit + FAREWELL, entered).await {
         Ok(outcome) => outcome,
         Err(_) => Ok(Outcome::Ended("too long without a login, and deaf")),
     }
 }
 
 impl Entry<'_> {
-    async fn run(mut self, mut heard: Bytes, acceptor: Option<&TlsAcceptor>) -> io::Result<Outcome> {
-        let deadline = Deadline::now() + self.shared.config.limits.login;
+    async fn run(
+        mut self,
+        mut heard: Bytes,
+        acceptor: Option<&TlsAcceptor>,
+        deadline: Deadline,
+        shutdown: &CancellationToken,
+    ) -> io::Result<Outcome> {
+        let kick = self.page.kick.clone();
+        let mut spoken = Deadline::now();
+        let mut first = true;
         loop {
-            if let Some(behind) = self.hear(&mut heard).await? {
-                return Ok(self.logged_in(behind));
+            match self.hear(&mut heard).await? {
+                Verdict::Open => {}
+                Verdict::In(behind) => return Ok(self.logged_in(behind)),
+                Verdict::Full => return self.log_out().await,
+            }
+            if first && proxy_protocol::is_header(&self.from_client.0) {
+                self.shared.tell(Notice::HeaderForged, self.page.client().ip());
+                return self
+                    .close(b"* BYE A PROXY header is not taken from your address.\r\n", "turned away")
+                    .await;
             }
             loop {
                 match self.door.on_client(&self.from_client.0, self.logins()) {
@@ -131,19 +169,22 @@ impl Entry<'_> {
                         self.say(&answer).await?;
                         self = self.start_tls(acceptor).await?;
                     }
-                    Move::Close(answer) => {
-                        self.say(&answer).await?;
-                        self.client.shutdown().await?;
-                        return Ok(Outcome::Ended("turned away"));
-                    }
+                    Move::Close(answer) => return self.close(&answer, "turned away").await,
                 }
+                first = false;
             }
             let mut more = BytesMut::new();
+            let at_rest = self.at_rest();
+            let silent = async {
+                shutdown.cancelled().await;
+                sleep_until(spoken + SILENCE).await;
+            };
             tokio::select! {
                 read = self.client.read_buf(&mut self.from_client.0), if self.from_client.0.len() < MAX_BUFFERED => {
                     if read? == 0 {
                         return Ok(Outcome::Ended("client left before its login"));
                     }
+                    spoken = Deadline::now();
                 }
                 read = self.source.read_buf(&mut more) => {
                     if read? == 0 {
@@ -151,52 +192,116 @@ impl Entry<'_> {
                         return Ok(Outcome::Ended("source closed before a login"));
                     }
                     heard = more.freeze();
+                    spoken = Deadline::now();
                 }
                 () = sleep_until(deadline) => {
-                    self.say(b"* BYE Too long without a login.\r\n").await?;
-                    return Ok(Outcome::Ended("too long without a login"));
+                    return self.close(b"* BYE Too long without a login.\r\n", "too long without a login").await;
+                }
+                () = silent, if at_rest => return self.close(GOODBYE, "shutdown").await,
+                () = kick.cancelled() => {
+                    let word = if self.from_source.is_between() { GOODBYE } else { b"" };
+                    return self.close(word, "kicked").await;
                 }
             }
         }
     }
 
-    /// Passes on what the source said. What came behind the answer to an accepted login is returned.
-    async fn hear(&mut self, heard: &mut Bytes) -> io::Result<Option<Bytes>> {
+    /// Whether no command is under way.
+    fn at_rest(&self) -> bool {
+        self.door.is_idle() && self.from_client.0.is_empty() && self.from_source.is_between()
+    }
+
+    async fn close(mut self, word: &[u8], how: &'static str) -> io::Result<Outcome> {
+        self.say(word).await?;
+        self.client.shutdown().await?;
+        Ok(Outcome::Ended(how))
+    }
+
+    /// The source let in whom we do not: nothing stays logged in there.
+    async fn log_out(mut self) -> io::Result<Outcome> {
+        let word = async {
+            self.source.write_all(b"mf9 LOGOUT\r\n").await?;
+            self.source.shutdown().await
+        };
+        // Closing says the same.
+        let _ = timeout(FAREWELL, word).await;
+        self.close(b"* BYE Too many sessions by this name.\r\n", "too many sessions by this name").await
+    }
+
+    /// Passes on what the source said.
+    async fn hear(&mut self, heard: &mut Bytes) -> io::Result<Verdict> {
         loop {
             match self.from_source.next(heard).map_err(io::Error::other)? {
-                Some(Piece::Line { text, .. }) => {
-                    let meant = self.door.on_server_line(&text);
-                    self.say_line(&text).await?;
-                    match meant {
-                        Heard::Line => {}
-                        Heard::LoggedIn => return Ok(Some(std::mem::take(heard))),
-                        Heard::Refused => {
-                            count(&self.shared.book.counters.refused_logins);
-                            self.shared.admission().on_refused(self.page.peer.ip(), Instant::now());
-                        }
+                Some(Piece::Line { text, .. }) => match self.door.on_server_line(&text) {
+                    Heard::Line => self.say_line(&text).await?,
+                    Heard::LoggedIn => {
+                        let Some(answer) = self.welcome(&text).await else {
+                            let refusal = [first_word(&text), FULL].concat();
+                            self.say(&refusal).await?;
+                            return Ok(Verdict::Full);
+                        };
+                        self.say_line(answer).await?;
+                        return Ok(Verdict::In(std::mem::take(heard)));
                     }
-                }
+                    Heard::Refused => {
+                        count(&self.shared.book.counters.refused_logins);
+                        self.keep_back_refusal().await;
+                        self.say_line(&text).await?;
+                    }
+                },
                 Some(Piece::Data { bytes, .. }) => self.say(&bytes).await?,
-                None => return Ok(None),
+                None => return Ok(Verdict::Open),
             }
+        }
+    }
+
+    /// The answer to an accepted login, if there is a place for it.
+    async fn welcome<'t>(&mut self, answer: &'t Bytes) -> Option<&'t Bytes> {
+        let Some(login) = self.door.accepted().map(str::to_owned) else { return Some(answer) };
+        let address = self.page.client().ip();
+        let delay = self.shared.admission().delay_of_accepted(address, &login, Instant::now());
+        if delay > Duration::ZERO {
+            sleep(delay).await;
+        }
+        if self.place.take_login(&login) {
+            return Some(answer);
+        }
+        count(&self.shared.book.counters.turned_away);
+        self.shared.tell(Notice::LoginFull, address);
+        None
+    }
+
+    /// A refusal counts against the address and against the name; where a name had many, answers come late.
+    async fn keep_back_refusal(&self) {
+        let address = self.page.client().ip();
+        let delay = self.shared.admission().on_refused(address, self.door.refused(), Instant::now()).delay;
+        if delay > Duration::ZERO {
+            self.shared.tell(Notice::Guessed, address);
+            sleep(delay).await;
         }
     }
 
     fn logins(&self) -> Logins {
-        let welcome = self.shared.admission().may_log_in(self.page.peer.ip(), Instant::now());
-        if welcome { Logins::Welcome } else { Logins::Barred }
+        let address = self.page.client().ip();
+        if self.shared.admission().may_log_in(address, Instant::now()) {
+            return Logins::Welcome;
+        }
+        self.shared.tell(Notice::Barred, address);
+        Logins::Barred
     }
 
     async fn start_tls(self, acceptor: Option<&TlsAcceptor>) -> io::Result<Self> {
         let (Some(acceptor), Stream::Plain(tcp)) = (acceptor, self.client) else {
             return Err(io::Error::other("STARTTLS where there is no TLS"));
         };
-        let handshake = timeout(self.shared.config.limits.handshake, acceptor.accept(tcp));
+        let handshake = timeout(self.shared.limits().handshake, acceptor.accept(tcp));
         let accepted = handshake.await.map_err(io::Error::from).flatten();
         let tls = accepted.inspect_err(|_| count(&self.shared.book.counters.failed_handshakes))?;
+        let client = Stream::Tls(Box::new(TlsStream::Server(tls)));
+        note_tls(&self.page, &client);
         let mut door = self.door;
         door.on_tls();
-        Ok(Self { client: Stream::Tls(Box::new(TlsStream::Server(tls))), door, ..self })
+        Ok(Self { client, door, ..self })
     }
 
     async fn say_line(&mut self, line: &[u8]) -> io::Result<()> {
@@ -220,4 +325,12 @@ impl Entry<'_> {
             login: self.door.login(),
         }))
     }
+}
+
+/// In place of the source's OK.
+const FULL: &[u8] = b" NO [LIMIT] Too many sessions by this name, close some and try again.\r\n";
+
+/// The tag of an answer.
+fn first_word(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == b' ').next().unwrap_or_default()
 }

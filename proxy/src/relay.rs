@@ -101,6 +101,11 @@ where
         self.down.queue.is_empty() && self.watch.between_server_lines()
     }
 
+    /// Whether something waits for the client to take it.
+    pub(crate) fn client_is_behind(&self) -> bool {
+        !self.down.queue.is_empty() || self.down.unflushed
+    }
+
     /// The client's leg, to say a last word.
     pub(crate) fn client(&mut self) -> &mut C {
         &mut self.client

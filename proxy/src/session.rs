@@ -7,61 +7,86 @@ use std::time::Duration;
 
 use mailferry_imap::net::Security;
 use mailferry_spool::Seen;
+use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_rustls::TlsStream;
+use tokio::time::{
+    Instant as Deadline, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at,
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::Blindness;
 use crate::book::{Page, count};
 use crate::door::Login;
 use crate::filter::Leg;
 use crate::learner::Accepted;
-use crate::listener::Shared;
-use crate::login::{LoggedIn, Outcome, enter};
+use crate::listener::{Entrance, Shared, Speaker, TOO_MANY};
+use crate::login::{FAREWELL, LoggedIn, Outcome, enter};
+use crate::notices::Notice;
+use crate::place::Place;
+use crate::proxy_protocol::{self, Ends};
 use crate::relay::{Passed, Relay};
 use crate::stream::{Stream, tune};
-use crate::upstream;
+use crate::{Blindness, TellSource, upstream};
 
 /// How often a session that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long an operator's word waits for the end of a line.
+const LINE_END: Duration = Duration::from_secs(5);
 
 /// How long a tap may go on after its session.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
-    shared: Arc<Shared>,
-    page: Arc<Page>,
+    mut place: Place,
     tcp: TcpStream,
-    security: Security,
+    (entrance, speaker): (Arc<Entrance>, Speaker),
     shutdown: CancellationToken,
 ) {
+    let (shared, page) = (place.shared.clone(), place.page.clone());
+    // Those who are greeted already are told goodbye by `enter`; these end whatever is under way.
+    let kicked = async {
+        page.kick.cancelled().await;
+        sleep(FAREWELL).await;
+    };
+    let drained = async {
+        shutdown.cancelled().await;
+        sleep(shared.limits().drain).await;
+    };
     let ended = tokio::select! {
-        ended = Box::pin(entered(&shared, &page, tcp, security)) => ended,
-        () = page.kick.cancelled() => Ok(Outcome::Ended("kicked")),
-        () = shutdown.cancelled() => Ok(Outcome::Ended("shutdown")),
+        ended = Box::pin(entered(&mut place, tcp, &entrance, speaker, &shutdown)) => ended,
+        () = kicked => Ok(Outcome::Ended("kicked")),
+        () = drained => Ok(Outcome::Ended("shutdown")),
     };
     let ended = match ended {
         Ok(Outcome::LoggedIn(session)) => relayed(&shared, &page, *session, &shutdown).await,
         Ok(Outcome::Ended(how)) => Ok(how),
         Err(error) => Err(error),
     };
+    let (how, error) = match &ended {
+        Ok(how) => (*how, None),
+        Err(error) if is_gone(error) => ("gone", None),
+        Err(error) => ("broke", Some(tracing::field::display(error))),
+    };
     let info = page.info();
-    let (up, down, mirrored) = (info.bytes_up, info.bytes_down, info.mirrored);
-    let blind = info.blind.map(tracing::field::display);
-    match ended {
-        Ok(how) => info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how, "Session ended."),
-        Err(error) if is_gone(&error) => {
-            info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how = "gone", "Session ended.");
-        }
-        Err(error) => {
-            info!(conn = page.id, up, down, mirrored, blind, took = ?info.age, how = "broke", %error, "Session ended.");
-        }
-    }
+    let mailbox = info.mailbox.map_or_else(|| "unknown".to_owned(), |mailbox| mailbox.to_string());
+    info!(
+        conn = page.id,
+        mailbox,
+        tls = info.tls,
+        up = info.bytes_up,
+        down = info.bytes_down,
+        mirrored = info.mirrored,
+        blind = info.blind.map(tracing::field::display),
+        took = ?info.age,
+        how,
+        error,
+        "Session ended."
+    );
 }
 
 /// Whether a peer just went away, as many clients do.
@@ -70,23 +95,54 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// TLS, the source, the login.
-async fn entered(shared: &Shared, page: &Page, tcp: TcpStream, security: Security) -> io::Result<Outcome> {
-    let limits = &shared.config.limits;
-    let counters = &shared.book.counters;
+/// PROXY header, TLS, the source, the login.
+async fn entered(
+    place: &mut Place,
+    mut tcp: TcpStream,
+    entrance: &Entrance,
+    speaker: Speaker,
+    shutdown: &CancellationToken,
+) -> io::Result<Outcome> {
+    let (shared, page) = (place.shared.clone(), place.page.clone());
+    let (limits, counters) = (shared.limits(), &shared.book.counters);
+    let security = entrance.listen.security;
     tune(&tcp)?;
+    let mut server = tcp.local_addr()?;
+    let soon = Deadline::now() + limits.handshake;
+    if speaker == Speaker::Balancer {
+        match timeout_at(soon, proxy_protocol::receive(&mut tcp)).await.map_err(io::Error::from).flatten()? {
+            Ok(Some(ends)) => {
+                page.set_behind(ends.client);
+                server = ends.server;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                debug!(conn = page.id, %error, "Balancer turned away.");
+                shared.tell(Notice::HeaderRefused, page.client().ip());
+                return turned_away(tcp, security, NO_HEADER).await;
+            }
+        }
+        if !place.take_address() {
+            count(&counters.turned_away);
+            shared.tell(Notice::AddressFull, page.client().ip());
+            return turned_away(tcp, security, TOO_MANY).await;
+        }
+    }
     let acceptor = shared.acceptor.as_ref();
     let mut client = match (security, acceptor) {
         (Security::Ssl, Some(acceptor)) => {
-            let accepted =
-                timeout(limits.handshake, acceptor.accept(tcp)).await.map_err(io::Error::from).flatten();
-            let tls = accepted.inspect_err(|_| count(&counters.failed_handshakes))?;
-            Stream::Tls(Box::new(TlsStream::Server(tls)))
+            let accepted = timeout_at(soon, accept_tls(tcp, acceptor, &shared, &page));
+            let tls = accepted.await.map_err(io::Error::from).flatten();
+            Stream::Tls(tls.inspect_err(|_| count(&counters.failed_handshakes))?)
         }
         (Security::Ssl, None) => return Err(io::Error::other("no certificate")),
         (Security::Tls | Security::None, _) => Stream::Plain(tcp),
     };
-    let connected = timeout(limits.handshake, upstream::connect(&shared.config.source, &shared.config.tls));
+    note_tls(&page, &client);
+    let ends = Ends { client: page.client(), server };
+    let tell = (shared.config.tell_source == TellSource::ProxyProtocol).then_some(ends);
+    let connected =
+        timeout(limits.handshake, upstream::connect(&shared.config.source, &shared.config.tls, tell));
     let source = match connected.await.map_err(io::Error::from).flatten() {
         Ok(source) => source,
         Err(error) => {
@@ -99,8 +155,51 @@ async fn entered(shared: &Shared, page: &Page, tcp: TcpStream, security: Securit
             return Ok(Outcome::Ended("source unreachable"));
         }
     };
+    if let Some(handshake) = source.handshake() {
+        count(&counters.source_handshakes);
+        if handshake == HandshakeKind::Resumed {
+            count(&counters.source_resumed);
+        }
+    }
     let leg = if security == Security::Tls { Leg::BeforeStartTls } else { Leg::Open };
-    enter(shared, page, client, source, (leg, acceptor)).await
+    enter(place, client, source, (leg, acceptor), shutdown).await
+}
+
+/// For balancers that do not say whom they speak for.
+const NO_HEADER: &[u8] = b"* BYE A PROXY header is required from your address.\r\n";
+
+/// Says why where that costs no handshake.
+async fn turned_away(mut tcp: TcpStream, security: Security, why: &[u8]) -> io::Result<Outcome> {
+    if security != Security::Ssl {
+        timeout(FAREWELL, tcp.write_all(why)).await.map_err(io::Error::from).flatten()?;
+        tcp.shutdown().await?;
+    }
+    Ok(Outcome::Ended("turned away"))
+}
+
+/// The handshake. A PROXY header in its place comes from a balancer that the configuration does not name.
+async fn accept_tls(
+    tcp: TcpStream,
+    acceptor: &TlsAcceptor,
+    shared: &Shared,
+    page: &Page,
+) -> io::Result<Box<TlsStream<TcpStream>>> {
+    let mut start = [0; 16];
+    let seen = tcp.peek(&mut start).await?;
+    if proxy_protocol::is_header(&start[..seen]) {
+        shared.tell(Notice::HeaderForged, page.client().ip());
+        return Err(io::Error::other("a PROXY header that nobody asked for"));
+    }
+    Ok(Box::new(TlsStream::Server(acceptor.accept(tcp).await?)))
+}
+
+/// Notes version and cipher of a client's leg that is encrypted.
+pub(crate) fn note_tls(page: &Page, client: &Stream) {
+    let Stream::Tls(tls) = client else { return };
+    let (_, session) = tls.get_ref();
+    if let (Some(version), Some(suite)) = (session.protocol_version(), session.negotiated_cipher_suite()) {
+        page.set_tls(format!("{version:?} {:?}", suite.suite()));
+    }
 }
 
 /// The relay, with a tap beside it where the name is known.
@@ -149,35 +248,42 @@ async fn settled(mut listening: JoinHandle<()>, limit: Duration) -> bool {
     matches!(ended, Ok(Ok(())))
 }
 
-/// Lets the relay run, and ends it in good order: when a side stays half-closed without a byte, when an operator says so,
-/// and at shutdown as soon as it is at rest.
+/// Lets the relay run, and ends it in good order: when a side stays half-closed without a byte, when a client reads
+/// nothing for very long, when an operator says so, and at shutdown as soon as it is at rest.
 async fn watched(
     shared: &Shared,
     page: &Page,
     mut relay: Relay<'_, Stream, Stream>,
     shutdown: &CancellationToken,
 ) -> io::Result<&'static str> {
-    tokio::select! {
-        passed = relay.run() => match passed? {
-            Passed::Closed => return Ok("closed"),
-            Passed::HalfClosed => {}
-        },
-        () = page.kick.cancelled() => return farewell(relay, "kicked").await,
-        () = shutdown.cancelled() => {}
+    let mut reads = Reads::new(page);
+    loop {
+        tokio::select! {
+            passed = relay.run() => match passed? {
+                Passed::Closed => return Ok("closed"),
+                Passed::HalfClosed => break,
+            },
+            () = page.kick.cancelled() => return kicked(relay).await,
+            () = shutdown.cancelled() => break,
+            () = sleep_until(reads.look) => {
+                if !reads.goes_on(page, &relay, shared.limits().write) {
+                    return Ok("client reads nothing");
+                }
+            }
+        }
     }
-    let limits = &shared.config.limits;
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut quiet, mut drained) = (Duration::ZERO, Duration::ZERO);
-    let mut seen = page.info();
+    let mut seen = page.bytes();
     loop {
         tokio::select! {
             passed = relay.run() => if passed? == Passed::Closed { return Ok("closed") },
-            () = page.kick.cancelled() => return farewell(relay, "kicked").await,
+            () = page.kick.cancelled() => return kicked(relay).await,
             _ = look.tick() => {
-                let now = page.info();
-                let moved = (now.bytes_up, now.bytes_down) != (seen.bytes_up, seen.bytes_down);
-                quiet = if moved { Duration::ZERO } else { quiet + LOOK };
+                let limits = shared.limits();
+                let now = page.bytes();
+                quiet = if now == seen { quiet + LOOK } else { Duration::ZERO };
                 seen = now;
                 if shutdown.is_cancelled() {
                     drained += LOOK;
@@ -192,19 +298,57 @@ async fn watched(
     }
 }
 
+/// Whether a client takes what waits for it. Looked at seldom: a slow client is none of our business, and one that reads
+/// nothing costs a chunk and its socket's buffers.
+struct Reads {
+    look: Deadline,
+    bytes: (u64, u64),
+    waiting: bool,
+}
+
+impl Reads {
+    /// The first look is soon, and finds nothing wrong.
+    fn new(page: &Page) -> Self {
+        Self { look: Deadline::now(), bytes: page.bytes(), waiting: false }
+    }
+
+    /// False when something waited at the last look and nothing moved since.
+    fn goes_on(&mut self, page: &Page, relay: &Relay<'_, Stream, Stream>, limit: Duration) -> bool {
+        let now = page.bytes();
+        let stuck = self.waiting && relay.client_is_behind() && now.1 == self.bytes.1;
+        *self = Self { look: Deadline::now() + limit, bytes: now, waiting: relay.client_is_behind() };
+        !stuck
+    }
+}
+
+/// An operator's word waits for the end of a line, so that the client can be told, but not for long.
+async fn kicked(mut relay: Relay<'_, Stream, Stream>) -> io::Result<&'static str> {
+    let until = Deadline::now() + LINE_END;
+    while !relay.between_lines() && Deadline::now() < until {
+        tokio::select! {
+            passed = relay.run() => if passed? == Passed::Closed { return Ok("closed") },
+            () = sleep(LOOK) => {}
+        }
+    }
+    farewell(relay, "kicked").await
+}
+
 /// A last word where one may be said, then the end.
 async fn farewell(mut relay: Relay<'_, Stream, Stream>, how: &'static str) -> io::Result<&'static str> {
     if relay.between_lines() {
         let client = relay.client();
         let said = async {
-            client.write_all(b"* BYE Please connect again.\r\n").await?;
+            client.write_all(GOODBYE).await?;
             client.shutdown().await
         };
         // A client that does not read is not waited for.
-        let _ = timeout(Duration::from_secs(1), said).await;
+        let _ = timeout(FAREWELL, said).await;
     }
     Ok(how)
 }
+
+/// What a client hears when we end its session.
+pub(crate) const GOODBYE: &[u8] = b"* BYE Please connect again.\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -1,18 +1,28 @@
 //! The way to the source: TCP, TLS or STARTTLS, and its greeting.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mailferry_imap::net::{Security, Server, TlsClient};
+use rustls::HandshakeKind;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use crate::proxy_protocol::{self, Ends};
 use crate::stream::{Stream, tune};
 
 /// The longest line that the source may say before a login.
 const MAX_LINE: usize = 64 * 1024;
+
+/// How long one address of the source has before the next one is tried beside it (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// A source that greeted.
 #[derive(Debug)]
@@ -24,10 +34,24 @@ pub(crate) struct Upstream {
     pub(crate) rest: BytesMut,
 }
 
-/// Connects and reads the greeting. The caller bounds the time.
-pub(crate) async fn connect(server: &Server, tls: &TlsClient) -> io::Result<Upstream> {
-    let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
+impl Upstream {
+    /// How TLS with the source began, if there is TLS.
+    pub(crate) fn handshake(&self) -> Option<HandshakeKind> {
+        match &self.stream {
+            Stream::Tls(tls) => tls.get_ref().1.handshake_kind(),
+            Stream::Plain(_) => None,
+        }
+    }
+}
+
+/// Connects, tells by a PROXY header whose connection it is if that is wanted, and reads the greeting. The caller bounds
+/// the time.
+pub(crate) async fn connect(server: &Server, tls: &TlsClient, tell: Option<Ends>) -> io::Result<Upstream> {
+    let mut tcp = reach(&server.host, server.port).await?;
     tune(&tcp)?;
+    if let Some(ends) = tell {
+        tcp.write_all(&proxy_protocol::header(ends)?).await?;
+    }
     let mut rest = BytesMut::new();
     match server.security {
         Security::None => {
@@ -41,6 +65,36 @@ pub(crate) async fn connect(server: &Server, tls: &TlsClient) -> io::Result<Upst
             Ok(Upstream { stream, greeting, rest })
         }
         Security::Tls => starttls(tcp, server, tls).await,
+    }
+}
+
+/// Connects to whichever of the name's addresses answers first; each has a head start over the next one.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: VecDeque<SocketAddr> = lookup_host((host, port)).await?.collect();
+    if let (Some(only), 1) = (addresses.front(), addresses.len()) {
+        return TcpStream::connect(only).await;
+    }
+    first_of(addresses).await
+}
+
+async fn first_of(mut addresses: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+    let mut trying = JoinSet::new();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match addresses.pop_front() {
+            Some(address) => {
+                trying.spawn(TcpStream::connect(address));
+            }
+            None if trying.is_empty() => return Err(failed),
+            None => {}
+        }
+        tokio::select! {
+            Some(tried) = trying.join_next() => match tried.map_err(io::Error::other).flatten() {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => failed = error,
+            },
+            () = sleep(STAGGER), if !addresses.is_empty() => {}
+        }
     }
 }
 
@@ -139,7 +193,36 @@ fn begins(line: &[u8], with: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_dead_does_not_hide_the_next_one() {
+        let refusing = free("127.0.0.1:0");
+        let open = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = open.local_addr().unwrap();
+        assert_eq!(first_of([refusing, address].into()).await.unwrap().peer_addr().unwrap(), address);
+        // One that neither refuses nor answers: its queue is full, and nobody accepts.
+        let mute = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        mute.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        mute.listen(0).unwrap();
+        let deaf = mute.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(tcp)) = tokio::time::timeout(STAGGER, TcpStream::connect(deaf)).await {
+            waiting.push(tcp);
+        }
+        assert_eq!(first_of([deaf, address].into()).await.unwrap().peer_addr().unwrap(), address);
+        assert!(first_of([refusing, free("127.0.0.1:0")].into()).await.is_err());
+        assert!(first_of([].into()).await.unwrap_err().to_string().contains("no address"));
+    }
+
+    /// An address where nothing listens.
+    fn free(address: &str) -> SocketAddr {
+        TcpListener::bind(address).unwrap().local_addr().unwrap()
+    }
 
     #[test]
     fn the_greeting_tells_what_holds_under_tls() {

@@ -333,7 +333,12 @@ async fn strangers_are_relayed_and_not_mirrored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_is_not_there_is_said_so() {
     let stand = Stand::start("gone").await;
-    let pid = std::fs::read_to_string(stand.dovecot.folder.join("run/master.pid")).unwrap();
+    // It listens before it has written its pid.
+    let mut pid = String::new();
+    while pid.is_empty() {
+        pause().await;
+        pid = std::fs::read_to_string(stand.dovecot.folder.join("run/master.pid")).unwrap_or_default();
+    }
     stand.run("kill", &[pid.trim()]).await;
     while std::net::TcpStream::connect(("127.0.0.1", stand.dovecot.tls)).is_ok() {
         pause().await;

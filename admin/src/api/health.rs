@@ -5,14 +5,15 @@ use crate::{
     metrics,
     parts::{Draining, Parts},
     problem::Problem,
-    shape::{DaemonStatus, Front, Session},
+    shape::{DaemonStatus, Done, Front, Session},
 };
 use axum::{
     Json,
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
+use mailferry_sync::batch::Outcome;
 
 pub(super) async fn alive() -> &'static str {
     "ok\n"
@@ -48,6 +49,12 @@ pub(super) async fn sessions(State(parts): State<Parts>) -> Result<Json<Vec<Sess
         Front::Open { sessions, .. } => Ok(Json(sessions)),
         Front::Off | Front::Waiting { .. } | Front::Failed { .. } => Ok(Json(Vec::new())),
     }
+}
+
+/// Ends a session. One that is gone already is as good.
+pub(super) async fn kick(State(parts): State<Parts>, Path(conn): Path<u64>) -> Json<Done> {
+    let outcome = if parts.views.kick(conn) { Outcome::Done } else { Outcome::Already };
+    Json(Done { outcome })
 }
 
 pub(super) async fn metrics(State(parts): State<Parts>) -> Result<Response, Problem> {

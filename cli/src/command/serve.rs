@@ -7,7 +7,10 @@ mod host;
 mod log;
 mod reload;
 mod signals;
+mod sockets;
 mod view;
+
+pub use sockets::Sockets;
 
 use crate::{
     args::{Global, Serve},
@@ -17,7 +20,7 @@ use crate::{
 };
 use std::path::Path;
 
-pub async fn run(global: &Global, serve: &Serve, format: Format) -> Result<(), Failure> {
+pub async fn run(global: &Global, serve: &Serve, sockets: Sockets, format: Format) -> Result<(), Failure> {
     let file = crate::config_file(global);
     let mut config = Config::load(&file)?;
     let warnings = check::check(&file, &config)?;
@@ -32,8 +35,8 @@ pub async fn run(global: &Global, serve: &Serve, format: Format) -> Result<(), F
     for line in lines(&file, warnings) {
         tracing::warn!("{line}");
     }
-    host::raise_open_files();
-    daemon::run(file, config).await
+    host::raise_open_files(config.proxy.as_ref().map_or(0, |proxy| proxy.limits.max_connections));
+    daemon::run(file, config, sockets).await
 }
 
 fn checked(file: &Path, warnings: Vec<ConfigProblem>, format: Format) {

@@ -1,4 +1,4 @@
-//! `sessions list`.
+//! `sessions list`, `sessions kick`.
 
 use crate::{
     args::Global,
@@ -6,7 +6,9 @@ use crate::{
     failure::Failure,
     output::{self, Format, Table},
 };
-use mailferry_admin::shape::Session;
+use hyper::Method;
+use mailferry_admin::shape::{Done, Session};
+use mailferry_sync::batch::Outcome;
 
 pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
     let sessions: Vec<Session> = Daemon::find(global)?.read("/v1/sessions").await?;
@@ -16,6 +18,7 @@ pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
             let mut table = Table::new(&[
                 ">CONN",
                 "CLIENT",
+                "TLS",
                 "LOGIN",
                 "MAILBOX",
                 ">FOR",
@@ -29,6 +32,8 @@ pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
                 table.row([
                     one.conn.to_string(),
                     one.client.to_string(),
+                    // The version says enough on a screen; `--json` has the cipher too.
+                    one.tls.as_deref().and_then(|tls| tls.split(' ').next()).unwrap_or("-").to_owned(),
                     or_dash(&one.login),
                     or_dash(&one.mailbox),
                     output::length(one.seconds),
@@ -39,6 +44,22 @@ pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
                 ]);
             }
             output::say(&table.text());
+        }
+    }
+    Ok(())
+}
+
+pub async fn kick(global: &Global, conns: &[u64], format: Format) -> Result<(), Failure> {
+    let daemon = Daemon::find(global)?;
+    for conn in conns {
+        let path = format!("/v1/sessions/{conn}/kick");
+        let done: Done = daemon.write(Method::POST, &path, &serde_json::json!({})).await?;
+        match format {
+            Format::Json => output::json(&serde_json::json!({ "conn": conn, "outcome": done.outcome })),
+            Format::Human => output::say(&match done.outcome {
+                Outcome::Done => format!("session {conn} ends; its client may connect again\n"),
+                Outcome::Already => format!("there is no session {conn}\n"),
+            }),
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A DNS server's address: an IP address, with or without a port.
+//! A DNS server's address: an IP address, with or without a port. And a network of them.
 
 use serde::Deserialize;
 use std::{
@@ -44,5 +44,18 @@ impl<'de> Deserialize<'de> for Address {
                 "{text:?} is not an address: an IP address, with or without a port"
             ))
         })
+    }
+}
+
+/// `10.0.0.0/8`, `::1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(pub mailferry_proxy::Network);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format!("{text:?} is not a network: {error}")))
     }
 }

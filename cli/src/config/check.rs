@@ -16,10 +16,14 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// How long a file with a secret may be, bytes.
 const SECRET_LIMIT: u64 = 64 * 1024;
+
+/// A longer drain does not fit into the unit's TimeoutStopSec=.
+const LONG_DRAIN: Duration = Duration::from_secs(25);
 
 /// Looks at everything that `config`, read from `file`, names. `Ok` holds warnings.
 pub fn check(file: &Path, config: &Config) -> Result<Vec<Problem>, ConfigError> {
@@ -149,6 +153,13 @@ fn proxy(config: &Config, found: &mut Found) {
                 "none is only for loopback addresses: passwords would travel unencrypted",
             );
         }
+    }
+    for (key, why) in proxy.limits.mistakes() {
+        found.problem(format!("proxy.limits.{key}"), why);
+    }
+    if proxy.limits.drain.0 > LONG_DRAIN {
+        found
+            .warning("proxy.limits.drain", "is long: systemd's TimeoutStopSec= must be 20s longer than this");
     }
     let tls = proxy.listen.iter().any(|listen| listen.security != ListenSecurity::None);
     if tls && proxy.certificates.is_empty() {
@@ -449,6 +460,21 @@ socket = "@/admin.sock"
             ("[{ address = \"127.0.0.1:993\", security = \"ssl\" }]", "[]", "no client could connect"),
             ("[dns]", "[sync]\nmemory = \"1MiB\"\nmax_items = 0\n[dns]", "sync.memory: is below 16MiB"),
             ("[dns]", "[dns]\nport = 0", "dns.port: 0 is not a port"),
+            (
+                "[dns]",
+                "[proxy.limits]\nmax_connections = 0\nlogin_timeout = \"0s\"\n[dns]",
+                "m.toml:12:1: proxy.limits.max_connections: 0 lets nobody in\nm.toml:13:1: proxy.limits.login_timeout: must",
+            ),
+            (
+                "security = \"ssl\" }",
+                "security = \"ssl\", proxy_protocol_from = [\"10.1.2.3/8\"] }",
+                "10.0.0.0/8 is meant?",
+            ),
+            (
+                "endpoint = \"E\"",
+                "endpoint = \"E\"\ntell_source = \"all\"",
+                "expected `nothing` or `proxy-protocol`",
+            ),
             ("[dns]", "[log]\nlevel = \"a=b=c\"\n[dns]", "log.level: "),
             ("[admin]", "[admin]\ntcp = \"127.0.0.1:9143\"\ntoken_file = \"@/empty\"", "admin.token_file: "),
         ] {

@@ -6,10 +6,12 @@
 
 mod address;
 pub mod check;
+mod limits;
 mod place;
 pub mod units;
 
-pub use address::Address;
+pub use address::{Address, Network};
+pub use limits::ProxyLimits;
 pub use place::Place;
 
 use serde::Deserialize;
@@ -80,6 +82,23 @@ pub struct Proxy {
     pub listen: Vec<Listen>,
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    #[serde(default)]
+    pub tell_source: TellSource,
+    #[serde(default)]
+    pub limits: ProxyLimits,
+}
+
+impl Proxy {
+    /// This one with what may change while clients are connected: limits, certificates, and who may send PROXY headers.
+    pub fn with_changes_of(&self, now: &Self) -> Self {
+        let mut taken = Self { certificates: now.certificates.clone(), limits: now.limits, ..self.clone() };
+        for listen in &mut taken.listen {
+            if let Some(now) = now.listen.iter().find(|other| other.address == listen.address) {
+                listen.proxy_protocol_from.clone_from(&now.proxy_protocol_from);
+            }
+        }
+        taken
+    }
 }
 
 /// One address that clients connect to.
@@ -88,6 +107,19 @@ pub struct Proxy {
 pub struct Listen {
     pub address: SocketAddr,
     pub security: ListenSecurity,
+    #[serde(default)]
+    pub proxy_protocol_from: Vec<Network>,
+}
+
+/// How the source learns the clients' addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TellSource {
+    /// It does not.
+    #[default]
+    Nothing,
+    /// By a PROXY header, version 2.
+    ProxyProtocol,
 }
 
 /// How clients are protected at a listener, in Microsoft's words.

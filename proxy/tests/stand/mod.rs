@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mailferry_imap::MailboxId;
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
 use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxState, Route};
-use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits};
+use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits, TellSource};
 use mailferry_spool::{Limits, Seen, Spool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,17 @@ impl Stand {
     }
 
     pub async fn with(name: &str, upstream: Security, limits: ProxyLimits) -> Self {
-        let dovecot = Dovecot::start(name);
+        Self::configured(name, upstream, "", |config, _| config.limits = limits).await
+    }
+
+    /// With further lines of Dovecot's configuration, and the proxy's changed before it starts.
+    pub async fn configured(
+        name: &str,
+        upstream: Security,
+        dovecot: &str,
+        change: impl FnOnce(&mut ProxyConfig, &Dovecot),
+    ) -> Self {
+        let dovecot = Dovecot::start(name, dovecot);
         let folder = dovecot.folder.clone();
         let ledger = Ledger::open(&folder.join("ledger")).unwrap().ledger;
         let ann = mailbox(&ledger).await;
@@ -49,19 +59,21 @@ impl Stand {
         let trust = Trust::CaFile(folder.join("cert.pem"));
         let port = if upstream == Security::Ssl { dovecot.tls } else { dovecot.plain };
         let listen = [Security::Ssl, Security::Tls, Security::None]
-            .map(|security| Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), security });
-        let config = ProxyConfig {
+            .map(|security| Listen::new(SocketAddr::from(([127, 0, 0, 1], 0)), security));
+        let mut config = ProxyConfig {
             listen: listen.to_vec(),
             certificates: vec![CertificateFiles {
                 certificate_file: folder.join("cert.pem"),
                 private_key_file: folder.join("key.pem"),
             }],
             tls: TlsClient::new(&trust).unwrap(),
+            tell_source: TellSource::Nothing,
             source: Server { host: "127.0.0.1".to_owned(), port, security: upstream, trust },
-            limits,
+            limits: ProxyLimits::default(),
             endpoint: "E".to_owned(),
             vault: None,
         };
+        change(&mut config, &dovecot);
         let proxy = Proxy::new(config, ledger.clone(), spool.clone()).unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn({
@@ -218,7 +230,7 @@ pub struct Dovecot {
 }
 
 impl Dovecot {
-    fn start(name: &str) -> Self {
+    fn start(name: &str, more: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("mailferry-proxy-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("mail")).unwrap();
@@ -240,7 +252,7 @@ impl Dovecot {
              userdb {{\n driver = static\n args = uid={uid} gid={gid} home={path}/mail/%u\n}}\n\
              namespace inbox {{\n inbox = yes\n separator = /\n}}\n\
              service imap-login {{\n chroot =\n inet_listener imap {{\n port = {plain}\n }}\n \
-             inet_listener imaps {{\n port = {tls}\n ssl = yes\n }}\n}}\nservice anvil {{\n chroot =\n unix_listener anvil-auth-penalty {{\n mode = 0\n }}\n}}\n"
+             inet_listener imaps {{\n port = {tls}\n ssl = yes\n }}\n}}\nservice anvil {{\n chroot =\n unix_listener anvil-auth-penalty {{\n mode = 0\n }}\n}}\n{more}\n"
         );
         std::fs::write(folder.join("dovecot.conf"), config).unwrap();
         let process = Command::new("dovecot")

@@ -5,6 +5,7 @@ use super::{
     front::Keeper,
     host, reload,
     signals::{Ask, Signals},
+    sockets::Sockets,
     view::View,
 };
 use crate::{
@@ -18,13 +19,13 @@ use mailferry_spool::{Limits, Spool};
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-/// How long everything together may take to come to its end after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long everything else may take to come to its end after the proxy's drain.
+const AFTER_DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until a signal, or a failure of its state, ends it.
-pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
+pub async fn run(file: PathBuf, mut config: Config, sockets: Sockets) -> Result<(), Failure> {
     // First of all: from here on a second SIGTERM is counted, and nothing is left half open by the first.
     let mut signals = Signals::new().map_err(|error| Problem::local(format!("signals: {error}")))?;
     let (ledger, notices) = open_ledger(&config).await?;
@@ -35,7 +36,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
         dir: config.spool_dir(),
     });
     let batches = desk::open(&config, ledger.clone(), vault.clone(), spool.clone())?;
-    let keeper = Keeper::new(config.proxy.clone(), ledger.clone(), spool.clone(), vault);
+    let keeper = Keeper::new(config.proxy.clone(), (ledger.clone(), spool.clone(), vault), sockets);
     keeper.open().map_err(|why| {
         Problem::local(format!("the proxy cannot be opened: {why}"))
             .next("is the port taken? ports below 1024 need root or CAP_NET_BIND_SERVICE")
@@ -66,7 +67,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "Mailferry serves."
     );
-    host::tell_systemd("READY=1");
+    tell_systemd("READY=1");
 
     let ended = loop {
         tokio::select! {
@@ -75,7 +76,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
                     info!(signal = name, "Told to stop; draining.");
                     break Ok(());
                 }
-                Ask::Reload => reload::run(&file, &config, &keeper),
+                Ask::Reload => reload::run(&file, &mut config, &keeper),
             },
             what = ledger.failed() => {
                 error!(error = what, "The ledger failed; nothing more can be promised, so we stop.");
@@ -90,8 +91,9 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
         }
     };
 
-    host::tell_systemd("STOPPING=1");
+    tell_systemd("STOPPING=1");
     shutdown.cancel();
+    let drain = config.proxy.as_ref().map(|proxy| proxy.limits.drain.0).unwrap_or_default() + AFTER_DRAIN;
     let drained = async {
         work.finish().await;
         admin_stop.cancel();
@@ -99,12 +101,16 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Failure> {
     };
     tokio::select! {
         () = drained => info!("Everything came to its end."),
-        () = tokio::time::sleep(DRAIN) => warn!("Not everything came to its end in time; the ledger knows what is done."),
+        () = tokio::time::sleep(drain) => warn!("Not everything came to its end in time; the ledger knows what is done."),
         ask = signals.stop() => warn!(signal = ask, "Told again to stop; not waiting any longer."),
     }
     // Nobody connects to what nobody serves; a path that is gone already is as good.
     let _ = std::fs::remove_file(&config.admin.socket);
     ended
+}
+
+fn tell_systemd(state: &str) {
+    host::tell_systemd(state, &[]).unwrap_or_else(|error| debug!(%error, "systemd could not be told."));
 }
 
 async fn open_ledger(config: &Config) -> Result<(Ledger, Vec<String>), Failure> {

@@ -1,10 +1,12 @@
 //! The proxy's keeper: opens it when its endpoint is there, again when the endpoint changes, and shows it.
 
+use super::sockets::Sockets;
 use crate::config::{self, ListenSecurity};
+use arc_swap::ArcSwapOption;
 use mailferry_admin::shape::{Front, Metric, MetricKind, Session};
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
 use mailferry_ledger::{Endpoint, Ledger, Vault};
-use mailferry_proxy::{CertificateFiles, Learning, Listen, Proxy, ProxyConfig, ProxyLimits};
+use mailferry_proxy::{CertificateFiles, Learning, Listen, Proxy, ProxyConfig, TellSource};
 use mailferry_spool::Spool;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,11 +29,13 @@ pub struct Keeper {
 }
 
 struct Inner {
-    config: Option<config::Proxy>,
+    /// As it was last read; whether there is one at all does not change.
+    config: ArcSwapOption<config::Proxy>,
     ledger: Ledger,
     spool: Spool,
     vault: Vault,
     state: Mutex<State>,
+    sockets: Mutex<Sockets>,
 }
 
 enum State {
@@ -43,16 +47,18 @@ enum State {
 
 impl Keeper {
     /// Nothing listens yet.
-    pub fn new(config: Option<config::Proxy>, ledger: Ledger, spool: Spool, vault: Vault) -> Self {
-        let state = if config.is_some() { State::Waiting } else { State::Off };
-        Self { inner: Arc::new(Inner { config, ledger, spool, vault, state: Mutex::new(state) }) }
+    pub fn new(config: Option<config::Proxy>, kept: (Ledger, Spool, Vault), sockets: Sockets) -> Self {
+        let (ledger, spool, vault) = kept;
+        let state = Mutex::new(if config.is_some() { State::Waiting } else { State::Off });
+        let (config, sockets) = (ArcSwapOption::from_pointee(config), Mutex::new(sockets));
+        Self { inner: Arc::new(Inner { config, ledger, spool, vault, state, sockets }) }
     }
 
     /// Opens the proxy if it can be opened at this moment. The error is for the operator.
     pub fn open(&self) -> Result<(), String> {
-        let Some(config) = &self.inner.config else { return Ok(()) };
-        let Some(endpoint) = self.endpoint(config)? else { return Ok(()) };
-        let proxy = self.proxy(config, &endpoint)?;
+        let Some(config) = self.inner.config.load_full() else { return Ok(()) };
+        let Some(endpoint) = self.endpoint(&config)? else { return Ok(()) };
+        let proxy = self.proxy(&config, &endpoint)?;
         let addresses: Vec<String> = proxy.addresses().iter().map(ToString::to_string).collect();
         info!(listen = addresses.join(", "), endpoint = endpoint.name, "Proxy opened.");
         *self.state() = State::Open(Box::new(endpoint), proxy);
@@ -61,7 +67,7 @@ impl Keeper {
 
     /// Keeps the proxy open until told to stop, then lets its sessions come to rest.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let Some(config) = &self.inner.config else { return shutdown.cancelled().await };
+        let Some(config) = self.inner.config.load_full() else { return shutdown.cancelled().await };
         if matches!(*self.state(), State::Waiting) {
             warn!(endpoint = config.endpoint, "The proxy waits for its endpoint: mailferry endpoint add.");
         }
@@ -72,7 +78,7 @@ impl Keeper {
             };
             match open {
                 Some((endpoint, proxy)) => {
-                    self.serve(config, &endpoint, &proxy, &shutdown).await;
+                    self.serve(&config, &endpoint, &proxy, &shutdown).await;
                     let _ = tokio::time::timeout(PAUSE, shutdown.cancelled()).await;
                 }
                 None => self.try_open(&shutdown).await,
@@ -129,17 +135,30 @@ impl Keeper {
         *self.state() = State::Waiting;
     }
 
-    /// Takes the certificate files in again.
-    pub fn reload_certificates(&self) -> Result<(), String> {
+    /// Takes over what can change while the proxy runs. The error is for the operator; nothing changed then.
+    pub fn reload(&self, now: &config::Proxy) -> Result<(), String> {
+        let Some(running) = self.inner.config.load_full() else { return Ok(()) };
+        let taken = running.with_changes_of(now);
+        if let State::Open(endpoint, proxy) = &*self.state() {
+            let config = proxy_config(&taken, endpoint, &self.inner.vault)?;
+            proxy.reload(&config).map_err(|error| error.to_string())?;
+        }
+        self.inner.config.store(Some(Arc::new(taken)));
+        Ok(())
+    }
+
+    /// Ends a client's session; false when there is none of this number.
+    pub fn kick(&self, conn: u64) -> bool {
         match &*self.state() {
-            State::Open(_, proxy) => proxy.reload_certificates().map_err(|error| error.to_string()),
-            State::Off | State::Waiting | State::Failed(_) => Ok(()),
+            State::Open(_, proxy) => proxy.kick(conn),
+            State::Off | State::Waiting | State::Failed(_) => false,
         }
     }
 
     /// What the admin side shows.
     pub fn front(&self) -> Front {
-        let name = self.inner.config.as_ref().map(|config| config.endpoint.clone()).unwrap_or_default();
+        let name =
+            self.inner.config.load().as_ref().map(|config| config.endpoint.clone()).unwrap_or_default();
         let proxy = match &*self.state() {
             State::Off => return Front::Off,
             State::Waiting => return Front::Waiting { endpoint: name },
@@ -152,7 +171,8 @@ impl Keeper {
             .into_iter()
             .map(|session| Session {
                 conn: session.id,
-                client: session.peer,
+                client: session.client,
+                tls: session.tls,
                 login: session.login,
                 mailbox: session.mailbox.and_then(address),
                 seconds: session.age.as_secs(),
@@ -178,6 +198,8 @@ impl Keeper {
                 counters.failed_handshakes,
             ),
             ("proxy_source_unreachable_total", "Connections without a source.", counters.source_unreachable),
+            ("proxy_source_handshakes_total", "TLS handshakes with the source.", counters.source_handshakes),
+            ("proxy_source_resumed_total", "Those that resumed a session.", counters.source_resumed),
             ("proxy_logins_total", "Logins that the source accepted.", counters.logins),
             ("proxy_learned_total", "Passwords learnt.", counters.learned),
             ("proxy_refused_logins_total", "Logins that the source refused.", counters.refused_logins),
@@ -201,30 +223,12 @@ impl Keeper {
     }
 
     fn proxy(&self, config: &config::Proxy, endpoint: &Endpoint) -> Result<Proxy, String> {
-        let source = source(endpoint);
-        let tls = TlsClient::new(&source.trust).map_err(|error| error.to_string())?;
-        let config = ProxyConfig {
-            listen: config
-                .listen
-                .iter()
-                .map(|listen| Listen { address: listen.address, security: security(listen.security) })
-                .collect(),
-            certificates: config
-                .certificates
-                .iter()
-                .map(|pair| CertificateFiles {
-                    certificate_file: pair.certificate_file.clone(),
-                    private_key_file: pair.private_key_file.clone(),
-                })
-                .collect(),
-            source,
-            tls,
-            limits: ProxyLimits::default(),
-            endpoint: endpoint.name.clone(),
-            vault: Some(self.inner.vault.clone()),
-        };
-        let proxy = Proxy::new(config, self.inner.ledger.clone(), self.inner.spool.clone())
+        let config = proxy_config(config, endpoint, &self.inner.vault)?;
+        let (ledger, spool) = (self.inner.ledger.clone(), self.inner.spool.clone());
+        let mut sockets = self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (proxy, closed) = Proxy::with_listeners(config, ledger, spool, sockets.listeners())
             .map_err(|error| error.to_string())?;
+        sockets.hand_over(&closed);
         proxy.set_learning(learning(endpoint));
         Ok(proxy)
     }
@@ -236,6 +240,33 @@ impl Keeper {
 
 fn learning(endpoint: &Endpoint) -> Learning {
     if endpoint.learn_credentials { Learning::On } else { Learning::Off }
+}
+
+fn proxy_config(config: &config::Proxy, endpoint: &Endpoint, vault: &Vault) -> Result<ProxyConfig, String> {
+    let source = source(endpoint);
+    let tls = TlsClient::new(&source.trust).map_err(|error| error.to_string())?;
+    let listen = config.listen.iter().map(|listen| Listen {
+        address: listen.address,
+        security: security(listen.security),
+        proxy_protocol_from: listen.proxy_protocol_from.iter().map(|network| network.0).collect(),
+    });
+    let certificates = config.certificates.iter().map(|pair| CertificateFiles {
+        certificate_file: pair.certificate_file.clone(),
+        private_key_file: pair.private_key_file.clone(),
+    });
+    Ok(ProxyConfig {
+        listen: listen.collect(),
+        certificates: certificates.collect(),
+        source,
+        tls,
+        tell_source: match config.tell_source {
+            config::TellSource::Nothing => TellSource::Nothing,
+            config::TellSource::ProxyProtocol => TellSource::ProxyProtocol,
+        },
+        limits: config.limits.proxy(),
+        endpoint: endpoint.name.clone(),
+        vault: Some(vault.clone()),
+    })
 }
 
 fn source(endpoint: &Endpoint) -> Server {

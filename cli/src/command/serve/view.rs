@@ -25,6 +25,10 @@ impl Views for View {
         self.keeper.front()
     }
 
+    fn kick(&self, conn: u64) -> bool {
+        self.keeper.kick(conn)
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let mut metrics = self.keeper.metrics();
         let usage = self.spool.usage();
