@@ -48,6 +48,9 @@ async fn check(global: &Global, domains: &[String], format: Format) -> Result<()
                     output::say(&format!("{}\n", output::printable(&line)));
                 }
             }
+            if observations.len() > 1 {
+                output::say(&summary(&observations));
+            }
         }
     }
     // Said already, above; what could not be learnt may be learnt by asking again.
@@ -55,6 +58,34 @@ async fn check(global: &Global, domains: &[String], format: Format) -> Result<()
         return Err(Failure::Said(Fault::Partial));
     }
     Ok(())
+}
+
+/// How many domains there are of each verdict, and which are open: among many they are hard to find.
+fn summary(observations: &[Observation]) -> String {
+    let all = [
+        Verdict::Office365,
+        Verdict::Filtered,
+        Verdict::Mixed,
+        Verdict::Source,
+        Verdict::None,
+        Verdict::Null,
+        Verdict::Unknown,
+    ];
+    let of = |verdict| observations.iter().filter(move |one| one.verdict == verdict);
+    let counts: Vec<String> = all
+        .into_iter()
+        .map(|verdict| (verdict, of(verdict).count()))
+        .filter(|(_, count)| *count > 0)
+        .map(|(verdict, count)| format!("{count} {verdict}"))
+        .collect();
+    let mut text = format!("{} domains: {}\n", observations.len(), counts.join(", "));
+    for verdict in [Verdict::Mixed, Verdict::Unknown] {
+        let domains: Vec<&str> = of(verdict).map(|one| one.domain.as_str()).collect();
+        if !domains.is_empty() {
+            text.push_str(&format!("{verdict}: {}\n", output::printable(&domains.join(" "))));
+        }
+    }
+    text
 }
 
 fn plausible(domain: &str) -> bool {
@@ -117,6 +148,26 @@ pub fn table(domains: &[DomainStatus]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn summary_counts_and_names_what_is_open() {
+        let one = |domain: &str, verdict: &str| {
+            serde_json::from_value::<Observation>(serde_json::json!({
+                "domain": domain, "at": "2026-03-02T14:10:00Z", "answers": [], "verdict": verdict, "reasons": []
+            }))
+            .unwrap()
+        };
+        let seen = [
+            one("a.edu", "office365"),
+            one("b.edu", "unknown"),
+            one("c.edu", "office365"),
+            one("d.edu", "mixed"),
+        ];
+        assert_eq!(
+            summary(&seen),
+            "4 domains: 2 office365, 1 mixed, 1 unknown\nmixed: d.edu\nunknown: b.edu\n"
+        );
+    }
 
     #[test]
     fn addresses_and_names_with_blanks_are_no_domains() {

@@ -216,7 +216,8 @@ async fn silence_ends_after_three_timeouts() {
     // A listener whose queue nobody serves: TCP connects and hears nothing.
     let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
     assert_eq!(ask().await, Err(Failure::Timeout));
-    assert!(started.elapsed() < TIMEOUT * PATIENCE * 2 + TIMEOUT);
+    // Bounded, with room for a busy machine.
+    assert!(started.elapsed() < TIMEOUT * (PATIENCE + 1) * 8);
 }
 
 #[tokio::test]
