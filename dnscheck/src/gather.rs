@@ -32,7 +32,6 @@ pub(crate) async fn facts(
     };
     // Where nobody could say anything about mail, nobody will about the rest.
     if answers.iter().all(|answer| matches!(answer.outcome, Outcome::Failed(_))) {
-        facts.signed = zone_signed(walker, zone, patience).await;
         return facts;
     }
     let records = answers.iter().filter_map(|answer| match &answer.outcome {
