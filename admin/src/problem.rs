@@ -82,7 +82,10 @@ impl Problem {
 impl From<BatchError> for Problem {
     fn from(error: BatchError) -> Self {
         let missing = match error {
-            BatchError::NoEndpoint(_) | BatchError::NoBatch(_) | BatchError::NoMailbox(_) => Missing::Yes,
+            BatchError::NoEndpoint(_)
+            | BatchError::NoBatch(_)
+            | BatchError::Removed { .. }
+            | BatchError::NoMailbox(_) => Missing::Yes,
             _ => Missing::No,
         };
         Self {

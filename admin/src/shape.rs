@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use mailferry_dnscheck::Observation;
 use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome};
 use mailferry_sync::gate::Gate;
+use mailferry_sync::timeline::Stretch;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -99,6 +100,9 @@ pub struct DomainStatus {
     pub reason: String,
     /// The last observation in full.
     pub observation: Option<Observation>,
+    /// What was seen so far, in stretches during which nothing changed, oldest first.
+    #[serde(default)]
+    pub timeline: Vec<Stretch>,
 }
 
 /// What a verb did.

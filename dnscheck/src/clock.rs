@@ -2,16 +2,18 @@
 //!
 //! The clock starts at the first observation that is `office365` or `filtered`, and stands confirmed at the first
 //! observation that shows this to have held for the whole wait, and until every cache has dropped the last other
-//! record that was seen. What it counts and what not:
+//! record that was seen. [`Course`] is its whole memory: it is kept by the caller beside the observations, so these
+//! may be thinned out and need no order of their own. What it counts and what not:
 //! - **Any other verdict** but `unknown` breaks it: it starts anew with the next good observation.
 //! - **`unknown`** is the absence of an observation: it neither counts nor breaks. But while it is the last word,
 //!   nothing is confirmed.
-//! - **Gaps.** Time between two good observations counts in full up to `max_gap`. After a longer gap the clock
-//!   starts anew: nobody can say that the record was not put back meanwhile, and then caches hold the old one
-//!   again. (Equal zone serials prove nothing: some large providers never change theirs.)
-//! - **The wall clock** may step. After a step back of more than [`STEP`] times before and after it cannot be
-//!   compared, and the clock starts anew. A step forward looks like a gap and is treated as one; one shorter than
-//!   `max_gap` cannot be told from time that passed.
+//! - **Time is counted by the steady clock** of [`Moment`], which nobody can set; the wall clock is for people, and can
+//!   only make the clock start anew.
+//! - **Gaps.** Time between two good observations counts in full up to `max_gap`. After a longer gap, by either of
+//!   the two clocks, the clock starts anew: nobody can say that the record was not put back meanwhile, and then caches
+//!   hold the old one again. (Equal zone serials prove nothing: some large providers never change theirs.)
+//! - **The wall clock** may step. After a step back of more than [`STEP`] the length of the gap before it is not known
+//!   where the machine was off, and the clock starts anew.
 //! - **Only observations count**, never the time since the last one; and when that one is older than `max_gap`
 //!   nothing is confirmed until the domain is looked at again.
 //! - **Old records** may be cached for their TTL from the moment at which they were last served: each TTL seen is
@@ -30,6 +32,15 @@ pub const STEP: SignedDuration = SignedDuration::from_mins(5);
 /// Nobody caches for longer: resolvers cut TTLs to a week at most (unbound to a day, BIND to a week).
 pub const MAX_TTL: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// A moment, by two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// By the wall clock, for people: it may be set back and forward.
+    pub at: Timestamp,
+    /// Time that is known to have passed since some beginning: it never goes back, and never faster than time itself.
+    pub steady: SignedDuration,
+}
+
 /// What the clock demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -44,107 +55,111 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Since when the condition has held without a break; none while it does not hold.
-    pub since: Option<Timestamp>,
+    pub since: Option<Moment>,
     /// How long it must hold: the wait, or longer where an old record may be cached longer.
     pub required: SignedDuration,
     /// How long it has held, as far as observations show.
     pub held: SignedDuration,
     /// The first observation that showed it to have held long enough, as long as nothing speaks against it.
-    pub confirmed_at: Option<Timestamp>,
+    pub confirmed_at: Option<Moment>,
     /// One sentence: why the clock stands where it stands.
     pub reason: String,
 }
 
-/// Reads the clock at `now` from recorded observations of one domain, in the order in which they were made.
-pub fn read<'a>(
-    observations: impl IntoIterator<Item = &'a Observation>,
-    rules: &Rules,
-    now: Timestamp,
-) -> Clock {
-    let mut course = Course::new(rules);
-    for observation in observations {
-        course.observe(&Sample::from(observation));
-    }
-    course.read(now)
+/// The clock while observations are told to it: everything that it must remember of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// The last observation, of any verdict.
+    last: Option<(Moment, Verdict)>,
+    /// The good run that is under way.
+    run: Option<Run>,
+    confirmed_at: Option<Moment>,
+    /// The TTL of an old record that was being served when last heard.
+    served: Option<SignedDuration>,
+    /// The longest TTL of an old record ever seen.
+    longest: SignedDuration,
+    /// For how long after the last observation caches may still hold an old record that is known to be gone.
+    cached: SignedDuration,
+    /// Why the run started where it did.
+    origin: Origin,
+}
+
+/// Good observations without a break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Run {
+    start: Moment,
+    end: Moment,
+    /// For how long from its start caches may have held an old record.
+    cached: SignedDuration,
+}
+
+/// Why a run starts where it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    /// The record was changed.
+    #[default]
+    Change,
+    /// Nobody looked for too long.
+    Gap,
+    /// The wall clock stepped back.
+    Step,
 }
 
 /// What the clock takes from one observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
-    at: Timestamp,
+    moment: Moment,
     verdict: Verdict,
     ttl: SignedDuration,
 }
 
-/// The clock while observations are told to it.
-#[derive(Debug)]
-struct Course {
-    wait: SignedDuration,
-    max_gap: SignedDuration,
-    /// The last observation, of any verdict.
-    last: Option<Sample>,
-    /// Start and end of the good run that is under way.
-    run: Option<(Timestamp, Timestamp)>,
-    confirmed_at: Option<Timestamp>,
-    /// The TTL of an old record that was being served when last heard.
-    served: Option<SignedDuration>,
-    /// The longest TTL of an old record ever seen.
-    longest: SignedDuration,
-    /// Until when caches may hold an old record that is known to be gone.
-    cached_until: Option<Timestamp>,
-    /// Why the run started where it did.
-    origin: &'static str,
-}
-
 impl Course {
-    fn new(rules: &Rules) -> Self {
-        Self {
-            wait: signed(rules.wait),
-            max_gap: signed(rules.max_gap),
-            last: None,
-            run: None,
-            confirmed_at: None,
-            served: None,
-            longest: SignedDuration::ZERO,
-            cached_until: None,
-            origin: "",
-        }
+    /// Takes one observation in; `steady` is the moment of [`Observation::at`] by the steady clock.
+    pub fn observe(&mut self, observation: &Observation, steady: SignedDuration, rules: &Rules) {
+        let ttl = SignedDuration::from_secs(i64::from(observation.other_ttl.unwrap_or(0))).min(MAX_TTL);
+        let moment = Moment { at: observation.at, steady };
+        self.take(&Sample { moment, verdict: observation.verdict, ttl }, rules);
     }
 
-    fn observe(&mut self, sample: &Sample) {
-        let stepped_back = self.last.is_some_and(|last| last.at.duration_since(sample.at) > STEP);
-        if stepped_back {
-            self.stop();
-            self.origin = ", from when the machine's clock was set back";
+    fn take(&mut self, sample: &Sample, rules: &Rules) {
+        let now = sample.moment;
+        if let Some((last, _)) = self.last {
+            if last.at.duration_since(now.at) > STEP {
+                self.stop();
+                self.origin = Origin::Step;
+            }
+            self.cached = (self.cached - now.since(last)).max(SignedDuration::ZERO);
         }
-        self.last = Some(*sample);
+        self.last = Some((now, sample.verdict));
         if sample.verdict == Verdict::Unknown {
             return;
         }
         if let Some(ttl) = self.served.take() {
-            self.may_be_cached(sample.at, ttl);
+            self.cached = self.cached.max(ttl);
         }
         if !sample.verdict.is_cut_over() {
             self.stop();
-            self.origin = "";
+            self.origin = Origin::Change;
             self.served = Some(sample.ttl);
             self.longest = self.longest.max(sample.ttl);
             return;
         }
-        let start = match self.run {
-            Some((start, end)) if sample.at.duration_since(end) <= self.max_gap => start,
-            Some(_) => {
-                self.confirmed_at = None;
-                self.origin = ", from the end of a gap in observation that was too long to count";
-                self.may_be_cached(sample.at, self.longest);
-                sample.at
+        match &mut self.run {
+            Some(run) if now.gap_since(run.end) <= signed(rules.max_gap) => run.end = now,
+            run => {
+                if run.is_some() {
+                    self.confirmed_at = None;
+                    self.origin = Origin::Gap;
+                }
+                if run.is_some() || self.origin == Origin::Step {
+                    self.cached = self.cached.max(self.longest);
+                }
+                *run = Some(Run { start: now, end: now, cached: self.cached });
             }
-            None => sample.at,
-        };
-        self.run = Some((start, sample.at));
-        if sample.at.duration_since(start) >= self.required(start) {
-            self.confirmed_at.get_or_insert(sample.at);
         }
+        let long_enough = self.run.as_ref().is_some_and(|run| run.held() >= run.required(rules));
+        self.confirmed_at = long_enough.then(|| self.confirmed_at.unwrap_or(now));
     }
 
     fn stop(&mut self) {
@@ -152,44 +167,39 @@ impl Course {
         self.confirmed_at = None;
     }
 
-    /// A record of this TTL was served until `until` at the latest.
-    fn may_be_cached(&mut self, until: Timestamp, ttl: SignedDuration) {
-        let end = until.saturating_add(ttl).unwrap_or(Timestamp::MAX);
-        self.cached_until = Some(self.cached_until.map_or(end, |known| known.max(end)));
-    }
-
-    fn required(&self, start: Timestamp) -> SignedDuration {
-        let cached = self.cached_until.map_or(SignedDuration::ZERO, |until| until.duration_since(start));
-        self.wait.max(cached)
-    }
-
-    fn read(self, now: Timestamp) -> Clock {
-        let Some(last) = self.last else {
-            return self.standing("never looked at".to_owned());
+    /// Reads the clock at a moment.
+    pub fn read(&self, now: Moment, rules: &Rules) -> Clock {
+        let Some((last, verdict)) = self.last else {
+            return self.standing("never looked at".to_owned(), rules);
         };
-        let Some((start, end)) = self.run else {
-            return self.standing(format!("the last observation, {:.0}, is {}", last.at, last.verdict));
+        let Some(run) = &self.run else {
+            return self.standing(format!("the last observation, {:.0}, is {verdict}", last.at), rules);
         };
-        let (required, held) = (self.required(start), end.duration_since(start));
-        let age = now.duration_since(end);
-        let (confirmed_at, reason) = if last.verdict == Verdict::Unknown {
+        let (start, end) = (run.start.at, run.end.at);
+        let (confirmed_at, reason) = if verdict == Verdict::Unknown {
             (None, "the last observation could not tell; good before".to_owned())
-        } else if age > self.max_gap {
+        } else if now.gap_since(run.end) > signed(rules.max_gap) {
             (None, format!("last looked at {end:.0}: too long ago to say that it still holds"))
-        } else if age < -STEP {
+        } else if end.duration_since(now.at) > STEP {
             (None, format!("last looked at {end:.0}, which is in the future: the clock was set back"))
-        } else if self.confirmed_at.is_some() {
+        } else if self.confirmed_at.is_some() && run.held() >= run.required(rules) {
             (self.confirmed_at, format!("held since {start:.0}"))
         } else {
             (None, format!("holds since {start:.0}{}", self.origin))
         };
-        Clock { since: Some(start), required, held, confirmed_at, reason }
+        Clock {
+            since: Some(run.start),
+            required: run.required(rules),
+            held: run.held(),
+            confirmed_at,
+            reason,
+        }
     }
 
-    fn standing(&self, reason: String) -> Clock {
+    fn standing(&self, reason: String, rules: &Rules) -> Clock {
         Clock {
             since: None,
-            required: self.wait.max(self.served.unwrap_or_default()),
+            required: signed(rules.wait).max(self.served.unwrap_or_default()),
             held: SignedDuration::ZERO,
             confirmed_at: None,
             reason,
@@ -197,10 +207,55 @@ impl Course {
     }
 }
 
-impl From<&Observation> for Sample {
-    fn from(observation: &Observation) -> Self {
-        let ttl = SignedDuration::from_secs(i64::from(observation.other_ttl.unwrap_or(0))).min(MAX_TTL);
-        Self { at: observation.at, verdict: observation.verdict, ttl }
+impl Run {
+    fn held(&self) -> SignedDuration {
+        self.end.since(self.start)
+    }
+
+    fn required(&self, rules: &Rules) -> SignedDuration {
+        signed(rules.wait).max(self.cached)
+    }
+}
+
+impl Moment {
+    /// Time that has passed since `earlier` for certain.
+    pub fn since(self, earlier: Self) -> SignedDuration {
+        self.steady.saturating_sub(earlier.steady).max(SignedDuration::ZERO)
+    }
+
+    /// Time that may have passed since `earlier`: more than is certain where the machine was off.
+    pub fn gap_since(self, earlier: Self) -> SignedDuration {
+        self.since(earlier).max(self.at.duration_since(earlier.at))
+    }
+
+    /// The moment so much later; as late as can be where that has no name.
+    #[must_use]
+    pub fn later(self, by: SignedDuration) -> Self {
+        let at = self.at.saturating_add(by).unwrap_or(Timestamp::MAX);
+        Self { at, steady: self.steady.saturating_add(by) }
+    }
+}
+
+impl PartialOrd for Moment {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Moment {
+    /// By the steady clock.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.steady.cmp(&other.steady).then_with(|| self.at.cmp(&other.at))
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Change => "",
+            Self::Gap => ", from the end of a gap in observation that was too long to count",
+            Self::Step => ", from when the machine's clock was set back",
+        })
     }
 }
 

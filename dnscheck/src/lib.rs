@@ -1,8 +1,8 @@
 //! Where a domain's mail goes: asked at every authoritative server and at resolvers, judged, and timed.
 //!
 //! [`Checker::check`] does the asking and returns an [`Observation`]: every answer as it was given, a
-//! [`Verdict`] with its reasons, and advice. Observations are kept by the caller; [`clock::read`] turns the
-//! recorded ones into the answer to the one question that matters: has mail gone to Office 365, seen by
+//! [`Verdict`] with its reasons, and advice. Observations are kept by the caller; [`clock::Course`] turns
+//! them into the answer to the one question that matters: has mail gone to Office 365, seen by
 //! everybody, for long enough?
 //!
 //! `verdict` and `clock` are pure. Nothing here knows a ledger, a batch or a mailbox. A question that got no
@@ -30,7 +30,7 @@ mod walk;
 
 pub use advice::{Advice, AdviceKind};
 pub use checker::{Checker, Config};
-pub use clock::Clock;
+pub use clock::{Clock, Course, Moment};
 pub use host::HostName;
 pub use observation::{Answer, Failure, MxRecord, Observation, Outcome, Role, Transport};
 pub use policy::{HostClass, Policy};

@@ -1,5 +1,6 @@
 //! A change: some writes that are made together or not at all.
 
+use jiff::Timestamp;
 use mailferry_imap::{MailboxId, Uid};
 
 use crate::error::CommitError;
@@ -42,6 +43,7 @@ pub(crate) enum Op {
     RemoveIntent(MessageAt),
     PutSkippedFacts(MessageAt, SkippedFacts),
     PutObservation(Observation),
+    RemoveObservation(String, Timestamp),
     PutNote(Note),
     PutText(Text, String, String),
     RemoveText(Text, String),
@@ -179,6 +181,11 @@ impl Change {
     /// Keeps a DNS observation.
     pub fn put_observation(&mut self, observation: Observation) {
         self.ops.push(Op::PutObservation(observation));
+    }
+
+    /// Forgets the DNS observation of this domain and moment; nothing happens where there is none.
+    pub fn remove_observation(&mut self, domain: &str, at: Timestamp) {
+        self.ops.push(Op::RemoveObservation(domain.to_lowercase(), at));
     }
 
     /// Keeps a note. Notes are never removed.

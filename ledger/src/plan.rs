@@ -138,6 +138,9 @@ impl<'a> Plan<'a> {
                 observation.domain = observation.domain.to_lowercase();
                 self.put_long(key::observation(&observation.domain, observation.at), &observation)
             }
+            Op::RemoveObservation(domain, at) => {
+                self.remove_long::<crate::record::Observation>(&key::observation(&domain, at))
+            }
             Op::PutNote(note) => {
                 let number = self.trial_numbers.next_note;
                 self.trial_numbers.next_note += 1;

@@ -512,7 +512,7 @@ impl Batches {
     /// [`BatchError::NoBatch`].
     pub fn gate(&self, name: &str) -> Result<Gate, BatchError> {
         let batch = self.desk.batch(name)?;
-        self.desk.gate(&batch, Timestamp::now())
+        self.desk.gate(&batch)
     }
 
     /// Removes a batch: stops it, destroys its passwords and ledger rows, keeps its report. Removed already: the
@@ -543,7 +543,10 @@ impl Batches {
     /// # Errors
     /// [`BatchError::Read`].
     pub fn stragglers(&self) -> Result<Vec<Straggler>, BatchError> {
-        let mut stragglers = stragglers::recorded(&self.desk.ledger, None)?;
+        let mut stragglers = Vec::new();
+        for mailbox in self.desk.ledger.all_mailboxes()? {
+            stragglers.extend(stragglers::recorded(&self.desk.ledger, mailbox.id)?.recent);
+        }
         stragglers.sort_by(|a, b| b.arrived.cmp(&a.arrived).then_with(|| a.address.cmp(&b.address)));
         Ok(stragglers)
     }

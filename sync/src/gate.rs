@@ -2,9 +2,11 @@
 //!
 //! Pure: recorded facts and a moment in, conditions out, each with its figure and, while it is not met, the next step.
 //! Absence of evidence is never taken for evidence: a domain that was not observed, a mailbox that was not read since,
-//! or a quiet time during which nobody looked keeps the gate closed.
+//! or a quiet time during which nobody looked keeps the gate closed. Order and length are those of the steady clock
+//! ([`Moment`]): setting the machine's clock opens nothing.
 
 use jiff::{SignedDuration, Timestamp};
+use mailferry_dnscheck::Moment;
 use serde::{Deserialize, Serialize};
 
 /// What is known about one domain of the batch.
@@ -15,9 +17,9 @@ pub struct DomainFacts {
     /// The latest verdict in words (`office365`, `mixed`, …); `None` when never observed.
     pub verdict: Option<String>,
     /// When mail began to go to Office 365: since then every server has agreed without a break.
-    pub since: Option<Timestamp>,
+    pub since: Option<Moment>,
     /// When that had held for the whole waiting time.
-    pub confirmed: Option<Timestamp>,
+    pub confirmed: Option<Moment>,
     /// When it will have, if nothing changes.
     pub due: Option<Timestamp>,
     /// When it was last observed.
@@ -51,11 +53,11 @@ pub struct MailboxFacts {
     /// Switched, declared so, or not.
     pub moved: Moved,
     /// When the last pass that left nothing pending began.
-    pub last_synced: Option<Timestamp>,
+    pub last_synced: Option<Moment>,
     /// Messages that are not on the target yet.
     pub pending: u64,
-    /// When a pass last saw an arrival at the source INBOX after the cutover was confirmed.
-    pub last_straggler: Option<Timestamp>,
+    /// When a pass last saw an arrival at the source INBOX that came after the cutover was confirmed, or may have.
+    pub last_straggler: Option<Moment>,
 }
 
 /// Everything that the gate looks at.
@@ -142,7 +144,7 @@ impl std::fmt::Display for Gate {
 }
 
 /// Judges recorded facts at a moment.
-pub fn judge(facts: &Facts, now: Timestamp) -> Gate {
+pub fn judge(facts: &Facts, now: Moment) -> Gate {
     let conditions = vec![
         mx_confirmed(facts, now),
         moved(facts),
@@ -152,7 +154,7 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Gate {
     ];
     Gate {
         batch: facts.batch.clone(),
-        at: now,
+        at: now.at,
         open: conditions.iter().all(|condition| condition.met),
         conditions,
     }
@@ -161,23 +163,25 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Gate {
 /// The mailboxes of which a pass at this moment would be new evidence: not read since mail began to go to Office 365,
 /// or not since their quiet time ended. In the order of the facts; those that were never synced have their first pass
 /// before them anyway.
-pub fn unread(facts: &Facts, now: Timestamp) -> impl Iterator<Item = &MailboxFacts> {
+pub fn unread(facts: &Facts, now: Moment) -> impl Iterator<Item = &MailboxFacts> {
     facts.mailboxes.iter().filter(move |mailbox| {
         let Some(synced) = mailbox.last_synced else { return false };
         let Some(domain) = domain(facts, mailbox) else { return false };
         let is_before = domain.since.is_some_and(|since| synced <= since && since < now);
-        let quiet_end = domain.confirmed.and_then(|confirmed| quiet_end(facts, mailbox, confirmed));
+        // What came before the confirmation and what came after is told apart at once, while it still can be.
+        let is_before = is_before || domain.confirmed.is_some_and(|at| synced <= at && at < now);
+        let quiet_end = domain.confirmed.map(|confirmed| quiet_end(facts, mailbox, confirmed));
         is_before || quiet_end.is_some_and(|end| synced < end && end <= now)
     })
 }
 
-/// When a mailbox has been quiet for long enough; `None` for never.
-fn quiet_end(facts: &Facts, mailbox: &MailboxFacts, confirmed: Timestamp) -> Option<Timestamp> {
+/// When a mailbox has been quiet for long enough.
+fn quiet_end(facts: &Facts, mailbox: &MailboxFacts, confirmed: Moment) -> Moment {
     let from = mailbox.last_straggler.map_or(confirmed, |straggler| straggler.max(confirmed));
-    from.checked_add(facts.quiet).ok()
+    from.later(facts.quiet)
 }
 
-fn mx_confirmed(facts: &Facts, now: Timestamp) -> Condition {
+fn mx_confirmed(facts: &Facts, now: Moment) -> Condition {
     let is_confirmed = |domain: &&DomainFacts| domain.confirmed.is_some_and(|at| at <= now);
     let missing: Vec<_> = facts.domains.iter().filter(|domain| !is_confirmed(domain)).collect();
     let total = facts.domains.len();
@@ -186,7 +190,7 @@ fn mx_confirmed(facts: &Facts, now: Timestamp) -> Condition {
         (Some(_), Some(since), Some(due)) => format!(
             "wait: {} has been right since {} and is confirmed at {} if it stays so",
             first.domain,
-            moment(since),
+            moment(since.at),
             moment(due),
         ),
         (Some(verdict), _, _) => format!(
@@ -267,7 +271,7 @@ fn nothing_pending(facts: &Facts) -> Condition {
 
 /// Quiet counts from the confirmation or the last straggler, whichever is later, and only if the mailbox was read at
 /// its end: what nobody looked at was not quiet.
-fn no_straggler(facts: &Facts, now: Timestamp) -> Condition {
+fn no_straggler(facts: &Facts, now: Moment) -> Condition {
     let mut loud = Vec::new();
     let mut unread = Vec::new();
     let mut unconfirmed = Vec::new();
@@ -278,7 +282,7 @@ fn no_straggler(facts: &Facts, now: Timestamp) -> Condition {
             unconfirmed.push(mailbox);
             continue;
         };
-        let end = quiet_end(facts, mailbox, confirmed).unwrap_or(Timestamp::MAX);
+        let end = quiet_end(facts, mailbox, confirmed);
         if now < end {
             loud.push((end, mailbox));
         } else if mailbox.last_synced.is_none_or(|synced| synced < end) {
@@ -289,14 +293,14 @@ fn no_straggler(facts: &Facts, now: Timestamp) -> Condition {
     let missing = loud.len() + unread.len() + unconfirmed.len();
     let mut figure = format!("{} of {total} mailboxes quiet for {:#}", total - missing, facts.quiet);
     if let Some(latest) = latest {
-        figure.push_str(&format!(", last straggler {}", moment(latest)));
+        figure.push_str(&format!(", last straggler {}", moment(latest.at)));
     }
     let next = if let Some(first) = unconfirmed.first() {
         Some(format!("the time begins when the MX of {} is confirmed", first.domain))
     } else if let Some((end, first)) = loud.iter().max_by_key(|(end, _)| *end) {
         Some(format!(
             "wait until {} ({}); mailferry stragglers shows who still delivers",
-            moment(*end),
+            moment(end.at),
             first.address
         ))
     } else {
@@ -325,5 +329,7 @@ fn named<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     names.take(MOST_NAMED).cloned().collect()
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -97,6 +97,22 @@ pub(crate) async fn headers(
         .await
 }
 
+/// The Received lines of these, and of each no more than is worth reading.
+pub(crate) async fn received(
+    session: &mut Session,
+    set: &UidSet,
+    mut on: impl FnMut(Uid, &[u8]) + Send,
+) -> Result<(), net::Error> {
+    let items = "UID BODY.PEEK[HEADER.FIELDS (RECEIVED)]<0.16384>";
+    session
+        .uid_fetch(set, items, |fetched: Fetched| {
+            if let Some(uid) = fetched.uid {
+                on(uid, &header_of(&fetched));
+            }
+        })
+        .await
+}
+
 /// A date for messages whose server tells none.
 fn epoch() -> InternalDate {
     match InternalDate::new(0, 0) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use mailferry_imap::net::Selected;
 use mailferry_imap::response::FolderStatus;
 use mailferry_imap::{Flags, Uid, UidSet};
@@ -13,7 +12,7 @@ use tracing::info;
 use crate::changes::Reflagged;
 use crate::look::{self, Fact};
 use crate::sides::from_uid;
-use crate::stragglers::Lookout;
+use crate::stragglers::{Arrival, Lookout, MOST as TRACED};
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
@@ -161,16 +160,20 @@ impl MailboxWorker {
         let limit = self.context.limits.max_message_bytes;
         let mut too_large = UidSet::new();
         let lookout = match ledger.mailbox(folder.mailbox)? {
-            Some(mailbox) if folder.source.is_inbox() => Lookout::of(&ledger, &mailbox)?,
+            Some(mailbox) if folder.source.is_inbox() => Lookout::of(&ledger, &mailbox, folder)?,
             _ => None,
         };
-        let now = Timestamp::now();
         for chunk in facts.chunks(RECORDS) {
+            let stragglers = match &lookout {
+                Some(lookout) => self.stragglers(folder, lookout, chunk).await?,
+                None => Vec::new(),
+            };
             let mut change = ledger.change();
+            if let Some(lookout) = &lookout {
+                let others = chunk.len() - stragglers.len();
+                lookout.note(&ledger, &mut change, &stragglers, others)?;
+            }
             for fact in chunk {
-                if let Some(lookout) = &lookout {
-                    lookout.note(&mut change, folder.source_validity, fact.uid, fact.date, now);
-                }
                 let state = if fact.size > limit {
                     too_large.insert(fact.uid);
                     MessageState::Skipped(SkipReason::TooLarge)
@@ -189,6 +192,38 @@ impl MailboxWorker {
             report.inbox_arrivals += facts.len() as u64;
         }
         self.note_skipped_facts(folder, &too_large).await
+    }
+
+    /// Which of these are stragglers, with their Received lines; beyond [`TRACED`] without.
+    async fn stragglers(
+        &mut self,
+        folder: &Folder,
+        lookout: &Lookout,
+        facts: &[Fact],
+    ) -> Result<Vec<(Arrival, Option<Vec<u8>>)>, Trouble> {
+        let arrivals: Vec<Arrival> = facts
+            .iter()
+            .filter_map(|fact| lookout.judge(folder.source_validity, fact.uid, fact.date))
+            .collect();
+        let mut traced = UidSet::new();
+        // The latest are those that are kept.
+        arrivals.iter().rev().take(TRACED).for_each(|arrival| {
+            traced.insert(arrival.uid);
+        });
+        let mut lines = BTreeMap::new();
+        if !traced.is_empty() {
+            let source = self.source().await?;
+            source.be_in(&folder.source).await?;
+            let read = look::received(&mut source.session, &traced, |uid, header| {
+                lines.insert(uid, header.to_vec());
+            });
+            read.await.map_err(Trouble::source)?;
+        }
+        let with_lines = |arrival: Arrival| {
+            let lines = lines.remove(&arrival.uid);
+            (arrival, lines)
+        };
+        Ok(arrivals.into_iter().map(with_lines).collect())
     }
 
     /// Notes what people recognise skipped messages by.

@@ -1,15 +1,16 @@
 //! The eye on DNS: observes every domain of every batch, time and again, and records what it saw.
 //!
-//! Observations go into the ledger as they were made. Beside them a short fact per domain ([`Cutover`]) says since
+//! Observations go into the ledger as they were made, and are thinned out while nothing changes ([`Timeline`]). What the
+//! clock must remember is kept by itself ([`Course`]). Beside them a short fact per domain ([`Cutover`]) says since
 //! when mail has gone to Office 365 and whether that is confirmed, so that gate, stragglers and status need not read
 //! the history. The hosts that a domain's MX named before the change are recorded once: they never count as moved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use mailferry_dnscheck::clock::{self, Rules};
-use mailferry_dnscheck::{Checker, Clock, HostClass, Observation, Outcome, Policy, Verdict};
+use jiff::Timestamp;
+use mailferry_dnscheck::clock::{Rules, STEP};
+use mailferry_dnscheck::{Checker, Clock, Course, HostClass, Moment, Observation, Outcome, Policy, Verdict};
 use mailferry_ledger::{CommitError, Ledger, Note, ReadError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::csv::domain_of;
+use crate::steady;
+use crate::timeline::Timeline;
 
 /// How the watch asks and what it demands.
 #[derive(Debug, Clone)]
@@ -40,13 +43,13 @@ pub struct Cutover {
     /// The last verdict.
     pub verdict: Verdict,
     /// When it was last observed.
-    pub observed: Timestamp,
+    pub observed: Moment,
     /// When the verdict last changed.
     pub changed: Timestamp,
     /// When mail began to go to Office 365: every server has agreed since.
-    pub since: Option<Timestamp>,
+    pub since: Option<Moment>,
     /// When that had held for the whole waiting time.
-    pub confirmed: Option<Timestamp>,
+    pub confirmed: Option<Moment>,
     /// When it will have, if nothing changes.
     pub due: Option<Timestamp>,
     /// One sentence: why the clock stands where it stands.
@@ -87,6 +90,36 @@ pub fn domains(ledger: &Ledger) -> Result<Vec<String>, ReadError> {
     let domains: BTreeSet<String> =
         ledger.all_mailboxes()?.iter().filter_map(|mailbox| domain_of(&mailbox.address)).collect();
     Ok(domains.into_iter().collect())
+}
+
+/// This moment, by the clocks that [`Cutover`] is read with.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn now(ledger: &Ledger) -> Result<Moment, ReadError> {
+    steady::now(ledger)
+}
+
+/// What was seen of a domain so far.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn timeline(ledger: &Ledger, domain: &str) -> Result<Timeline, ReadError> {
+    kept(ledger, &timeline_name(domain))
+}
+
+/// What the clock remembers of a domain.
+fn course(ledger: &Ledger, domain: &str) -> Result<Course, ReadError> {
+    kept(ledger, &format!("clock/{domain}"))
+}
+
+/// A fact that may be begun anew: what does not read was written by nobody we know, and the clock then starts again.
+fn kept<T: Default + serde::de::DeserializeOwned>(ledger: &Ledger, name: &str) -> Result<T, ReadError> {
+    Ok(ledger.fact(name)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
+}
+
+fn timeline_name(domain: &str) -> String {
+    format!("timeline/{domain}")
 }
 
 fn cutover_name(domain: &str) -> String {
@@ -183,11 +216,20 @@ impl Watch {
 
     async fn record(&self, domain: &str, observation: &Observation) -> Result<Cutover, RecordError> {
         let before = cutover(&self.ledger, domain)?;
-        let history = self.history(domain, before.as_ref(), observation)?;
-        let clock = clock::read(&history, &self.settings.rules, observation.at);
-        let after = Cutover::new(domain, observation, &clock, before.as_ref());
-
+        let rules = &self.settings.rules;
         let mut change = self.ledger.change();
+        let steady = steady::stamp(&self.ledger, &mut change)?.steady;
+        let mut course = course(&self.ledger, domain)?;
+        course.observe(observation, steady, rules);
+        let now = Moment { at: observation.at, steady };
+        let after = Cutover::new(domain, observation, now, &course.read(now, rules), before.as_ref());
+        change.put_fact(&format!("clock/{domain}"), serde_json::to_string(&course)?);
+
+        let mut timeline = timeline(&self.ledger, domain)?;
+        for spare in timeline.add(observation) {
+            change.remove_observation(domain, spare);
+        }
+        change.put_fact(&timeline_name(domain), serde_json::to_string(&timeline)?);
         change.put_observation(mailferry_ledger::Observation {
             domain: domain.to_owned(),
             at: observation.at,
@@ -217,22 +259,6 @@ impl Watch {
         debug!(verdict = %after.verdict, "Observed.");
         Ok(after)
     }
-
-    /// As much of the past as the clock can need: what holds since `since`, and the old record's TTL before it.
-    fn history(
-        &self,
-        domain: &str,
-        before: Option<&Cutover>,
-        observation: &Observation,
-    ) -> Result<Vec<Observation>, ReadError> {
-        let run = before.and_then(|before| before.since).unwrap_or(observation.at);
-        let from = run.checked_sub(SignedDuration::from_hours(8 * 24)).unwrap_or(Timestamp::MIN);
-        let recorded = self.ledger.observations(domain, from)?;
-        let mut history: Vec<Observation> =
-            recorded.iter().filter_map(|one| serde_json::from_str(&one.evidence).ok()).collect();
-        history.push(observation.clone());
-        Ok(history)
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -246,26 +272,34 @@ enum RecordError {
 }
 
 impl Cutover {
-    fn new(domain: &str, observation: &Observation, clock: &Clock, before: Option<&Self>) -> Self {
+    fn new(
+        domain: &str,
+        observation: &Observation,
+        observed: Moment,
+        clock: &Clock,
+        before: Option<&Self>,
+    ) -> Self {
         let changed = before
             .filter(|before| before.verdict == observation.verdict)
             .map_or(observation.at, |before| before.changed);
         Self {
             domain: domain.to_owned(),
             verdict: observation.verdict,
-            observed: observation.at,
+            observed,
             changed,
             since: clock.since,
             confirmed: clock.confirmed_at,
-            due: clock.since.and_then(|since| since.checked_add(clock.required).ok()),
+            due: clock.since.and_then(|_| observed.at.checked_add(clock.remaining()).ok()),
             reason: clock.reason.clone(),
         }
     }
 
     /// When the cutover was confirmed, unless nobody has looked for so long that it may have been undone.
-    pub fn confirmed_at(&self, now: Timestamp, rules: &Rules) -> Option<Timestamp> {
-        let unseen = Duration::try_from(now.duration_since(self.observed)).unwrap_or_default();
-        self.confirmed.filter(|_| unseen <= rules.max_gap)
+    pub fn confirmed_at(&self, now: Moment, rules: &Rules) -> Option<Moment> {
+        let unseen = Duration::try_from(now.gap_since(self.observed)).unwrap_or_default();
+        // Seen in the future: the wall clock was set back, and does not tell how long ago that was.
+        let in_order = self.observed.at.duration_since(now.at) <= STEP;
+        self.confirmed.filter(|_| unseen <= rules.max_gap && in_order)
     }
 }
 
@@ -295,7 +329,7 @@ fn happened(before: Option<&Cutover>, after: &Cutover) -> Vec<String> {
         }
         Some(_) => {}
     }
-    let had = |field: fn(&Cutover) -> Option<Timestamp>| before.is_some_and(|before| field(before).is_some());
+    let had = |field: fn(&Cutover) -> Option<Moment>| before.is_some_and(|before| field(before).is_some());
     if after.since.is_some() && !had(|cutover| cutover.since) {
         happened.push(format!("mail for {domain} goes to Office 365"));
     }
@@ -313,7 +347,7 @@ fn happened(before: Option<&Cutover>, after: &Cutover) -> Vec<String> {
 /// How long until the next look: soon while things move, rarely when they are settled, and never so rarely that the
 /// clock would take the gap for a break.
 fn pause(settings: &DnsSettings, cutover: &Cutover) -> Duration {
-    let still = Duration::try_from(cutover.observed.duration_since(cutover.changed)).unwrap_or_default();
+    let still = Duration::try_from(cutover.observed.at.duration_since(cutover.changed)).unwrap_or_default();
     let moves = matches!(cutover.verdict, Verdict::Mixed | Verdict::Unknown) || still < settings.interval * 4;
     let pause = if cutover.confirmed.is_some() {
         settings.interval * 4
@@ -333,98 +367,4 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + second).unwrap()
-    }
-
-    fn cutover(verdict: Verdict) -> Cutover {
-        Cutover {
-            domain: "contoso.edu".into(),
-            verdict,
-            observed: at(100_000),
-            changed: at(0),
-            since: None,
-            confirmed: None,
-            due: None,
-            reason: String::new(),
-        }
-    }
-
-    fn settings() -> DnsSettings {
-        DnsSettings {
-            checker: Checker::new(mailferry_dnscheck::Config::default()),
-            rules: Rules::default(),
-            interval: Duration::from_secs(900),
-            old: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn the_eye_is_quick_while_things_move() {
-        let minutes = |cutover: &Cutover| pause(&settings(), cutover).as_secs() / 60;
-        assert_eq!(minutes(&cutover(Verdict::Source)), 15);
-        assert_eq!(minutes(&cutover(Verdict::Mixed)), 5);
-        assert_eq!(minutes(&cutover(Verdict::Unknown)), 5);
-        assert_eq!(minutes(&Cutover { changed: at(99_000), ..cutover(Verdict::Office365) }), 5);
-        assert_eq!(minutes(&cutover(Verdict::Office365)), 15);
-        assert_eq!(minutes(&Cutover { confirmed: Some(at(1)), ..cutover(Verdict::Office365) }), 60);
-        let rare = DnsSettings { interval: Duration::from_secs(86_400), ..settings() };
-        assert_eq!(pause(&rare, &cutover(Verdict::Source)), Duration::from_secs(7200));
-    }
-
-    #[test]
-    fn what_happens_is_noted_once() {
-        let source = cutover(Verdict::Source);
-        let moved = Cutover { since: Some(at(5)), ..cutover(Verdict::Office365) };
-        let confirmed = Cutover { confirmed: Some(at(9)), ..moved.clone() };
-        assert_eq!(happened(None, &source), ["mail for contoso.edu: source"]);
-        assert!(happened(Some(&source), &source).is_empty());
-        assert_eq!(
-            happened(Some(&source), &moved),
-            ["mail for contoso.edu: source became office365", "mail for contoso.edu goes to Office 365"]
-        );
-        assert_eq!(happened(Some(&moved), &confirmed), ["the cutover of contoso.edu is confirmed"]);
-        assert_eq!(happened(Some(&confirmed), &source).len(), 2);
-    }
-
-    /// What two servers say where the pin names a host that neither has.
-    fn observation(hosts: &[&str]) -> Observation {
-        let records: Vec<_> =
-            hosts.iter().map(|host| serde_json::json!({"preference": 0, "host": host, "ttl": 60})).collect();
-        let answer = serde_json::json!({
-            "role": "authoritative", "server": "ns1.contoso.edu", "address": null, "name": "contoso.edu",
-            "transport": "udp", "authoritative": true, "outcome": {"records": records}, "ttl": 60,
-        });
-        let observation = serde_json::json!({
-            "domain": "contoso.edu", "at": at(0), "answers": [answer, answer], "verdict": "source",
-            "reasons": [],
-        });
-        serde_json::from_value(observation).unwrap()
-    }
-
-    #[tokio::test]
-    async fn wrong_pin_does_not_make_office_365_old() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(folder.path()).unwrap().ledger;
-        let watch = Watch::new(ledger.clone(), settings());
-        let office_365 = "Contoso-Edu.mail.protection.outlook.com";
-        watch.record("contoso.edu", &observation(&[office_365])).await.unwrap();
-        assert_eq!(old_mx(&ledger, "contoso.edu").unwrap(), None, "nothing of the source's was seen yet");
-        watch.record("contoso.edu", &observation(&["Mail.contoso.edu.", office_365])).await.unwrap();
-        assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
-        // Once is enough: what comes later may be the target's.
-        watch.record("contoso.edu", &observation(&["mx.fabrikam.com"])).await.unwrap();
-        assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
-    }
-
-    #[test]
-    fn a_confirmation_that_nobody_looks_after_is_none() {
-        let confirmed = Cutover { confirmed: Some(at(9)), ..cutover(Verdict::Office365) };
-        let rules = Rules::default();
-        assert_eq!(confirmed.confirmed_at(at(100_000 + 6 * 3600), &rules), Some(at(9)));
-        assert_eq!(confirmed.confirmed_at(at(100_001 + 6 * 3600), &rules), None);
-    }
-}
+mod tests;

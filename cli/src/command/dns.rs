@@ -13,7 +13,7 @@ use mailferry_admin::{
     shape::DomainStatus,
 };
 use mailferry_dnscheck::{Checker, Observation, Verdict};
-use std::ops::ControlFlow;
+use std::{fmt::Write as _, ops::ControlFlow};
 
 pub async fn run(global: &Global, dns: Dns, format: Format) -> Result<(), Failure> {
     match dns {
@@ -103,7 +103,7 @@ async fn status(global: &Global, watch: Option<()>, format: Format) -> Result<()
             let domains: Vec<DomainStatus> = daemon.read("/v1/dns").await?;
             let text = match format {
                 Format::Json => line(&domains),
-                Format::Human => table(&domains).text(),
+                Format::Human => format!("{}{}", table(&domains).text(), timelines(&domains)),
             };
             Ok((text, ControlFlow::Continue(())))
         })
@@ -121,6 +121,7 @@ async fn status(global: &Global, watch: Option<()>, format: Format) -> Result<()
                     output::say(&format!("{}\n", output::printable(line)));
                 }
             }
+            output::say(&timelines(&domains));
         }
     }
     Ok(())
@@ -143,6 +144,34 @@ pub fn table(domains: &[DomainStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// How many stretches of a domain are shown; `--json` has all.
+const SHOWN: usize = 8;
+
+/// What was seen of each domain, a line for each stretch during which nothing changed, the latest last.
+fn timelines(domains: &[DomainStatus]) -> String {
+    let mut text = String::new();
+    for domain in domains {
+        let earlier = domain.timeline.len().saturating_sub(SHOWN);
+        let _ = writeln!(text, "\ntimeline of {}", domain.domain);
+        if earlier > 0 {
+            let _ = writeln!(text, "  ({earlier} earlier)");
+        }
+        for one in domain.timeline.iter().skip(earlier) {
+            let looks = if one.looks == 1 { "look" } else { "looks" };
+            let _ = writeln!(
+                text,
+                "  {} to {}  {:9} {:>5} {looks}  {}",
+                moment(Some(one.from)),
+                moment(Some(one.to)),
+                one.verdict.to_string(),
+                one.looks,
+                output::printable(&one.says),
+            );
+        }
+    }
+    text
 }
 
 #[cfg(test)]

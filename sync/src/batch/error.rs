@@ -1,5 +1,6 @@
 //! Why a verb was refused, whose fault it is, and what to do next.
 
+use jiff::Timestamp;
 use mailferry_ledger::{CommitError, ReadError, VaultError};
 
 use crate::csv;
@@ -16,6 +17,14 @@ pub enum BatchError {
     /// No such batch.
     #[error("there is no batch {0:?}")]
     NoBatch(String),
+    /// It was removed; its report is kept.
+    #[error("there is no batch {batch:?}: it was removed at {at:.0}")]
+    Removed {
+        /// Its name.
+        batch: String,
+        /// When.
+        at: Timestamp,
+    },
     /// No such mailbox.
     #[error("there is no mailbox {0:?}")]
     NoMailbox(String),
@@ -85,6 +94,7 @@ impl BatchError {
         match self {
             Self::NoEndpoint(_)
             | Self::NoBatch(_)
+            | Self::Removed { .. }
             | Self::NoMailbox(_)
             | Self::Unfit { .. }
             | Self::NameTaken(_)
@@ -105,6 +115,7 @@ impl BatchError {
         match self {
             Self::NoEndpoint(_) => "mailferry endpoint list shows those that there are".into(),
             Self::NoBatch(_) => "mailferry batch status shows those that there are".into(),
+            Self::Removed { batch, .. } => format!("mailferry batch report {batch} shows what is kept of it"),
             Self::NoMailbox(_) => "mailferry mailbox list shows those that there are".into(),
             Self::Unfit { .. } => String::new(),
             Self::NameTaken(_) => "give the new batch another name".into(),
@@ -132,6 +143,7 @@ impl BatchError {
             Self::Closed(gate) => serde_json::to_value(gate).ok(),
             Self::NoEndpoint(_)
             | Self::NoBatch(_)
+            | Self::Removed { .. }
             | Self::NoMailbox(_)
             | Self::Unfit { .. }
             | Self::NameTaken(_)

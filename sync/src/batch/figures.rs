@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use mailferry_dnscheck::Moment;
 use mailferry_ledger::{Batch, Counts, Mailbox, MailboxState, Route};
 
 use super::status::{
@@ -13,7 +14,7 @@ use crate::credentials::{Awaits, Known, Pick};
 use crate::csv::domain_of;
 use crate::fleet::{Glance, derive, is_started};
 use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
-use crate::{stragglers, watch};
+use crate::{evidence, steady, stragglers, watch};
 
 impl Desk {
     pub(super) fn batch_status(&self, batch: &Batch) -> Result<BatchStatus, BatchError> {
@@ -152,13 +153,14 @@ impl Desk {
         Ok(tally)
     }
 
-    pub(super) fn gate(&self, batch: &Batch, now: Timestamp) -> Result<Gate, BatchError> {
+    pub(super) fn gate(&self, batch: &Batch) -> Result<Gate, BatchError> {
+        let now = steady::now(&self.ledger)?;
         Ok(gate::judge(&self.facts(batch, now)?, now))
     }
 
     /// Asks for a pass of every mailbox of which one would be new evidence for the gate.
     pub(super) fn look(&self) -> Result<(), BatchError> {
-        let now = Timestamp::now();
+        let now = steady::now(&self.ledger)?;
         for batch in self.ledger.batches()?.iter().filter(|batch| is_started(batch.state)) {
             let facts = self.facts(batch, now)?;
             for wanted in gate::unread(&facts, now) {
@@ -172,7 +174,7 @@ impl Desk {
         Ok(())
     }
 
-    fn facts(&self, batch: &Batch, now: Timestamp) -> Result<Facts, BatchError> {
+    fn facts(&self, batch: &Batch, now: Moment) -> Result<Facts, BatchError> {
         let rules = self.watch.rules();
         let mailboxes = self.ledger.mailboxes(&batch.name)?;
         let mut domain_facts = Vec::new();
@@ -184,17 +186,13 @@ impl Desk {
                 since: cutover.and_then(|cutover| cutover.since),
                 confirmed: cutover.and_then(|cutover| cutover.confirmed_at(now, &rules)),
                 due: cutover.and_then(|cutover| cutover.due),
-                observed: cutover.map(|cutover| cutover.observed),
+                observed: cutover.map(|cutover| cutover.observed.at),
                 domain,
             });
         }
-        let mut last_stragglers: BTreeMap<String, Timestamp> = BTreeMap::new();
-        for straggler in stragglers::recorded(&self.ledger, None)? {
-            let last = last_stragglers.entry(straggler.address).or_insert(straggler.arrived);
-            *last = straggler.arrived.max(*last);
-        }
         let mut mailbox_facts = Vec::new();
         for mailbox in mailboxes {
+            let last_synced = evidence::synced(&self.ledger, &mailbox)?;
             mailbox_facts.push(MailboxFacts {
                 domain: domain_of(&mailbox.address).unwrap_or_default(),
                 moved: match (mailbox.route, mailbox.declared_moved) {
@@ -202,9 +200,9 @@ impl Desk {
                     (Route::Source | Route::Held, Some((at, by))) => Moved::Declared { at, by },
                     (Route::Source | Route::Held, None) => Moved::No,
                 },
-                last_synced: mailbox.last_synced,
+                last_synced,
                 pending: self.ledger.mailbox_counts(mailbox.id)?.pending,
-                last_straggler: last_stragglers.get(&mailbox.address).copied(),
+                last_straggler: stragglers::recorded(&self.ledger, mailbox.id)?.loud(),
                 address: mailbox.address,
             });
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
 use crate::gate::Gate;
-use crate::stragglers;
+use crate::{evidence, stragglers};
 
 /// What is kept of a removed batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,12 @@ pub struct Forced {
 impl Batches {
     pub(super) async fn removed(&self, name: &str, removal: Removal) -> Result<Report, BatchError> {
         let desk = &self.desk;
-        let Some(batch) = desk.ledger.batch(name)? else { return desk.kept_report(name) };
+        let Some(batch) = desk.ledger.batch(name)? else {
+            return Err(match desk.kept_report(name) {
+                Ok(report) => BatchError::Removed { batch: name.to_owned(), at: report.at },
+                Err(error) => error,
+            });
+        };
         if batch.state == BatchState::Removing {
             // The decision was made and recorded; only the work is left.
             self.go_on_removing(&batch).await?;
@@ -47,7 +52,7 @@ impl Batches {
             Removal::Forced { reason, by } => Some(Forced { reason, by }),
         };
         if forced.is_none() {
-            let gate = desk.gate(&batch, Timestamp::now())?;
+            let gate = desk.gate(&batch)?;
             if !gate.open {
                 return Err(BatchError::Closed(gate));
             }
@@ -59,7 +64,7 @@ impl Batches {
             desk.fleet.start(&batch.endpoint, &desk.ledger.mailboxes(name)?);
             return Err(BatchError::Closed(report.gate));
         }
-        desk.note_removal(&batch, forced.as_ref()).await?;
+        desk.decide_removal(&batch, &report).await?;
         desk.destroy(&batch, &report).await?;
         Ok(report)
     }
@@ -81,7 +86,7 @@ impl Desk {
             batch: self.batch_status(batch)?,
             at,
             mailboxes: mailboxes.collect::<Result<_, _>>()?,
-            gate: self.gate(batch, at)?,
+            gate: self.gate(batch)?,
             forced,
         })
     }
@@ -93,8 +98,13 @@ impl Desk {
         serde_json::from_str(&json).map_err(|_| BatchError::NoBatch(name.to_owned()))
     }
 
-    async fn note_removal(&self, batch: &Batch, forced: Option<&Forced>) -> Result<(), BatchError> {
+    /// From here on there is no way back: report, reason and state are recorded together, and whatever happens now, the
+    /// next start goes on with it.
+    async fn decide_removal(&self, batch: &Batch, report: &Report) -> Result<(), BatchError> {
+        let forced = report.forced.as_ref();
         let mut change = self.ledger.change();
+        change.put_report(&batch.name, serde_json::to_string(report).unwrap_or_default());
+        change.update_batch(&batch.name, |batch| batch.state = BatchState::Removing);
         change.put_note(Note {
             at: Timestamp::now(),
             who: forced.map_or_else(|| "mailferry".to_owned(), |forced| forced.by.clone()),
@@ -109,18 +119,17 @@ impl Desk {
 
     async fn destroy(&self, batch: &Batch, report: &Report) -> Result<(), BatchError> {
         let json = serde_json::to_string(report).unwrap_or_default();
-        let mailboxes = self.ledger.mailboxes(&batch.name)?;
-        self.ledger.remove_batch(&batch.name, json).await?;
+        // Facts go before the mailboxes: nobody would know whose they are afterwards.
         let mut change = self.ledger.change();
-        for mailbox in mailboxes {
+        for mailbox in self.ledger.mailboxes(&batch.name)? {
             self.spool.forget(mailbox.id);
-            for name in stragglers::names(&self.ledger, mailbox.id)? {
-                change.remove_fact(&name);
-            }
+            change.remove_fact(&stragglers::name(mailbox.id));
+            change.remove_fact(&evidence::name(mailbox.id));
         }
         if !change.is_empty() {
             change.commit().await?;
         }
+        self.ledger.remove_batch(&batch.name, json).await?;
         Ok(())
     }
 }

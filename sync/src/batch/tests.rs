@@ -2,8 +2,8 @@
 
 use mailferry_dnscheck::clock::Rules;
 use mailferry_dnscheck::{Checker, Config, Verdict};
-use mailferry_imap::InternalDate;
-use mailferry_ledger::{MailboxId, Uid, UidValidity};
+use mailferry_imap::{FolderName, InternalDate};
+use mailferry_ledger::{Folder, MailboxId, Uid, UidValidity};
 use mailferry_spool::Limits as SpoolLimits;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use crate::fleet::{Answer, Hired};
 use crate::gate::Kind;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
+use crate::steady;
 use crate::stragglers::Lookout;
 use crate::verify::VerifyReport;
 use crate::watch::Cutover;
@@ -121,16 +122,16 @@ impl Office {
     }
 
     async fn cutover(&self, domain: &str, hours_ago: i64) {
-        let now = Timestamp::now();
-        let since = now - SignedDuration::from_hours(hours_ago);
+        let steady = steady::now(&self.ledger).unwrap();
+        let since = steady.at - SignedDuration::from_hours(hours_ago);
         let confirmed = since + SignedDuration::from_hours(72);
         let cutover = Cutover {
             domain: domain.into(),
             verdict: Verdict::Office365,
-            observed: now,
+            observed: steady,
             changed: since,
-            since: Some(since),
-            confirmed: Some(confirmed),
+            since: Some(steady.later(-SignedDuration::from_hours(hours_ago))),
+            confirmed: Some(steady.later(-SignedDuration::from_hours(hours_ago - 72))),
             due: Some(confirmed),
             reason: "office365 since then".into(),
         };
@@ -287,7 +288,8 @@ async fn the_gate_opens_step_by_step_and_lets_the_batch_go() {
     assert!(report.gate.open && report.forced.is_none() && report.mailboxes.len() == 2);
     assert!(office.ledger.all_mailboxes().unwrap().is_empty());
     assert!(office.ledger.batches().unwrap().is_empty());
-    assert_eq!(office.batches.remove("A", Removal::ThroughGate).await.unwrap(), report);
+    let again = office.batches.remove("A", Removal::ThroughGate).await;
+    assert!(matches!(again, Err(BatchError::Removed { .. })), "{again:?}");
     assert_eq!(office.batches.report("A").unwrap(), report);
     assert!(matches!(office.batches.remove("Z", Removal::ThroughGate).await, Err(BatchError::NoBatch(_))));
     // The endpoint is free again.
@@ -336,26 +338,51 @@ async fn a_straggler_closes_the_gate_again() {
     office.add("A", CSV, Start::AtOnce).await.unwrap();
     office.state("A", "Synced").await;
     let ann = office.ledger.mailbox_by_address("ann@contoso.edu").unwrap().unwrap();
-    assert!(Lookout::of(&office.ledger, &ann).unwrap().is_none());
+    let mut change = office.ledger.change();
+    let inbox = Folder {
+        id: change.new_folder_id(),
+        mailbox: ann.id,
+        source: FolderName::from_text("INBOX"),
+        source_delimiter: Some(b'/'),
+        target: FolderName::from_text("INBOX"),
+        source_validity: UidValidity::new(1).unwrap(),
+        target_validity: None,
+        seen: None,
+        target_uid_next: None,
+        subscribed: true,
+        gone: false,
+        held_deletions: 0,
+    };
+    change.put_folder(inbox.clone());
+    change.commit().await.unwrap();
+    let lookout = || Lookout::of(&office.ledger, &ann, &inbox).unwrap();
+    assert!(lookout().is_none());
     office.cutover("contoso.edu", 100).await;
     office.cutover("fabrikam.com", 100).await;
-    let lookout = Lookout::of(&office.ledger, &ann).unwrap().unwrap();
-    let now = Timestamp::now();
+    let lookout = lookout().unwrap();
     let note = |uid: u32, hours_ago: i64| {
-        let date = InternalDate::new(now.as_second() - hours_ago * 3600, 0).unwrap();
+        let date = InternalDate::new(Timestamp::now().as_second() - hours_ago * 3600, 0).unwrap();
+        let arrival = lookout.judge(UidValidity::new(1).unwrap(), Uid::new(uid).unwrap(), date);
+        let arrivals: Vec<_> = arrival.into_iter().map(|arrival| (arrival, None)).collect();
         let mut change = office.ledger.change();
-        lookout.note(&mut change, UidValidity::new(1).unwrap(), Uid::new(uid).unwrap(), date, now);
+        lookout.note(&office.ledger, &mut change, &arrivals, 1 - arrivals.len()).unwrap();
         change
     };
-    assert!(note(1, 50).is_empty(), "before the confirmation");
-    note(2, 27).commit().await.unwrap();
     assert_eq!(office.unmet("A"), [Kind::Moved]);
+    // Before the confirmation, if its date is right: no straggler, but not quiet either.
+    note(1, 50).commit().await.unwrap();
+    assert!(office.batches.stragglers().unwrap().is_empty());
+    assert_eq!(office.unmet("A"), [Kind::Moved, Kind::NoStraggler]);
+    note(2, 27).commit().await.unwrap();
     note(3, 2).commit().await.unwrap();
+    // Seen at this moment, whenever they came.
     assert_eq!(office.unmet("A"), [Kind::Moved, Kind::NoStraggler]);
     let uids: Vec<u32> = office.batches.stragglers().unwrap().iter().map(|one| one.uid).collect();
     assert_eq!(uids, [3, 2]);
     office.batches.remove("A", force()).await.unwrap();
     assert!(office.batches.stragglers().unwrap().is_empty());
+    assert!(office.ledger.facts("stragglers/").unwrap().is_empty());
+    assert!(office.ledger.facts("synced/").unwrap().is_empty());
 }
 
 #[tokio::test]

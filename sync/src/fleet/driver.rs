@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_ledger::{Endpoint, Mailbox, MailboxId, MailboxState, ReadError};
+use mailferry_dnscheck::Moment;
+use mailferry_ledger::{Change, Endpoint, Mailbox, MailboxId, MailboxState, ReadError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use super::Yard;
 use super::schedule::{Failure, Schedule};
 use crate::credentials::{Known, Pick};
 use crate::error::{LocalError, PassError, SideError};
+use crate::evidence;
 use crate::progress::Progress;
 use crate::verify::VerifyReport;
 use crate::worker::{Command, Pass, PassReport};
@@ -66,7 +68,7 @@ enum Step {
 
 struct Passing {
     pass: Pass,
-    began: Timestamp,
+    began: Moment,
     _place: Option<OwnedSemaphorePermit>,
     answer: oneshot::Receiver<Result<PassReport, PassError>>,
 }
@@ -225,7 +227,10 @@ impl Driver {
         self.view(|view| view.retry_at = None);
         let (answer, answered) = oneshot::channel();
         debug!(?pass, "Pass begins.");
-        let began = Timestamp::now();
+        let began = match crate::steady::now(&self.yard.ledger) {
+            Ok(began) => began,
+            Err(error) => return self.failed(&error.into()).await,
+        };
         if let Some(worker) = &self.worker
             && worker.commands.try_send(Command::Pass(pass, answer)).is_ok()
         {
@@ -253,7 +258,7 @@ impl Driver {
         }
     }
 
-    async fn synced(&mut self, pass: Pass, began: Timestamp, report: &PassReport) {
+    async fn synced(&mut self, pass: Pass, began: Moment, report: &PassReport) {
         info!(?pass, folders = report.folders, copied = report.copied, bytes = report.bytes, took = ?report.took, "Synced.");
         self.schedule.on_done(now());
         if std::mem::take(&mut self.again) {
@@ -262,17 +267,21 @@ impl Driver {
         if let Some(worker) = &mut self.worker {
             worker.idle_at = Instant::now() + LINGER;
         }
-        self.record(move |mailbox| {
+        let mut change = self.yard.ledger.change();
+        if let Err(error) = evidence::note(&self.yard.ledger, &mut change, self.id, began) {
+            warn!(%error, "The pass is no evidence for the gate.");
+        }
+        change.update_mailbox(self.id, move |mailbox| {
             mailbox.state = MailboxState::Synced;
             mailbox.error = None;
             mailbox.throttled_until = None;
             // What reached the source later than the beginning may have been missed: only this much is promised.
-            mailbox.last_synced = Some(began);
+            mailbox.last_synced = Some(began.at);
             if pass == Pass::Full {
-                mailbox.last_full = Some(began);
+                mailbox.last_full = Some(began.at);
             }
-        })
-        .await;
+        });
+        self.commit(change).await;
     }
 
     async fn throttled(&mut self, until: Timestamp, text: String) {
@@ -388,10 +397,14 @@ impl Driver {
         change(&mut self.view.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A record that cannot be written costs a pass after the next start, nothing more.
     async fn record(&mut self, update: impl FnOnce(&mut Mailbox) + Send + 'static) {
         let mut change = self.yard.ledger.change();
         change.update_mailbox(self.id, update);
+        self.commit(change).await;
+    }
+
+    /// A record that cannot be written costs a pass after the next start, nothing more.
+    async fn commit(&mut self, change: Change) {
         if let Err(error) = change.commit().await {
             warn!(%error, "The mailbox's state is not recorded.");
         }

@@ -3,8 +3,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn at(hour: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap()
+fn at(hour: i64) -> Moment {
+    let at = Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap();
+    Moment { at, steady: SignedDuration::from_hours(hour) }
 }
 
 /// Mail goes to Office 365 since hour 10, confirmed at hour 82.
@@ -14,8 +15,8 @@ fn domain() -> DomainFacts {
         verdict: Some("office365".into()),
         since: Some(at(10)),
         confirmed: Some(at(82)),
-        due: Some(at(82)),
-        observed: Some(at(110)),
+        due: Some(at(82).at),
+        observed: Some(at(110).at),
     }
 }
 
@@ -39,7 +40,7 @@ fn facts() -> Facts {
     }
 }
 
-fn unmet(facts: &Facts, now: Timestamp) -> Vec<Kind> {
+fn unmet(facts: &Facts, now: Moment) -> Vec<Kind> {
     let gate = judge(facts, now);
     let unmet: Vec<Kind> =
         gate.conditions.iter().filter(|condition| !condition.met).map(|condition| condition.kind).collect();
@@ -172,7 +173,7 @@ fn at_most_so_many_are_named() {
     assert_eq!(moved.figure, "0 of 50 mailboxes moved");
 }
 
-fn moments() -> impl Strategy<Value = Option<Timestamp>> {
+fn moments() -> impl Strategy<Value = Option<Moment>> {
     proptest::option::of((0_i64..120).prop_map(at))
 }
 
@@ -181,7 +182,7 @@ fn any_mailbox() -> impl Strategy<Value = MailboxFacts> {
         |(is_moved, last_synced, pending, last_straggler, is_known)| MailboxFacts {
             address: "x@contoso.edu".into(),
             domain: if is_known { "contoso.edu" } else { "fabrikam.com" }.into(),
-            moved: if is_moved { Moved::Declared { at: at(0), by: "op".into() } } else { Moved::No },
+            moved: if is_moved { Moved::Declared { at: at(0).at, by: "op".into() } } else { Moved::No },
             last_synced,
             pending,
             last_straggler,
@@ -211,7 +212,7 @@ proptest! {
             let (Some(since), Some(confirmed), Some(synced)) = (since, confirmed, mailbox.last_synced) else {
                 return false;
             };
-            let loud_until = mailbox.last_straggler.unwrap_or(confirmed).max(confirmed) + quiet;
+            let loud_until = mailbox.last_straggler.unwrap_or(confirmed).max(confirmed).later(quiet);
             mailbox.domain == "contoso.edu"
                 && confirmed <= at(now)
                 && mailbox.moved != Moved::No

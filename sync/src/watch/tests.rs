@@ -1,0 +1,99 @@
+use jiff::SignedDuration;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn moment(second: i64) -> Moment {
+    Moment { at: at(second), steady: SignedDuration::from_secs(second) }
+}
+
+fn cutover(verdict: Verdict) -> Cutover {
+    Cutover {
+        domain: "contoso.edu".into(),
+        verdict,
+        observed: moment(100_000),
+        changed: at(0),
+        since: None,
+        confirmed: None,
+        due: None,
+        reason: String::new(),
+    }
+}
+
+fn settings() -> DnsSettings {
+    DnsSettings {
+        checker: Checker::new(mailferry_dnscheck::Config::default()),
+        rules: Rules::default(),
+        interval: Duration::from_secs(900),
+        old: Vec::new(),
+    }
+}
+
+#[test]
+fn the_eye_is_quick_while_things_move() {
+    let minutes = |cutover: &Cutover| pause(&settings(), cutover).as_secs() / 60;
+    assert_eq!(minutes(&cutover(Verdict::Source)), 15);
+    assert_eq!(minutes(&cutover(Verdict::Mixed)), 5);
+    assert_eq!(minutes(&cutover(Verdict::Unknown)), 5);
+    assert_eq!(minutes(&Cutover { changed: at(99_000), ..cutover(Verdict::Office365) }), 5);
+    assert_eq!(minutes(&cutover(Verdict::Office365)), 15);
+    assert_eq!(minutes(&Cutover { confirmed: Some(moment(1)), ..cutover(Verdict::Office365) }), 60);
+    let rare = DnsSettings { interval: Duration::from_secs(86_400), ..settings() };
+    assert_eq!(pause(&rare, &cutover(Verdict::Source)), Duration::from_secs(7200));
+}
+
+#[test]
+fn what_happens_is_noted_once() {
+    let source = cutover(Verdict::Source);
+    let moved = Cutover { since: Some(moment(5)), ..cutover(Verdict::Office365) };
+    let confirmed = Cutover { confirmed: Some(moment(9)), ..moved.clone() };
+    assert_eq!(happened(None, &source), ["mail for contoso.edu: source"]);
+    assert!(happened(Some(&source), &source).is_empty());
+    assert_eq!(
+        happened(Some(&source), &moved),
+        ["mail for contoso.edu: source became office365", "mail for contoso.edu goes to Office 365"]
+    );
+    assert_eq!(happened(Some(&moved), &confirmed), ["the cutover of contoso.edu is confirmed"]);
+    assert_eq!(happened(Some(&confirmed), &source).len(), 2);
+}
+
+/// What two servers say where the pin names a host that neither has.
+fn observation(hosts: &[&str]) -> Observation {
+    let records: Vec<_> =
+        hosts.iter().map(|host| serde_json::json!({"preference": 0, "host": host, "ttl": 60})).collect();
+    let answer = serde_json::json!({
+        "role": "authoritative", "server": "ns1.contoso.edu", "address": null, "name": "contoso.edu",
+        "transport": "udp", "authoritative": true, "outcome": {"records": records}, "ttl": 60,
+    });
+    let observation = serde_json::json!({
+        "domain": "contoso.edu", "at": at(0), "answers": [answer, answer], "verdict": "source",
+        "reasons": [],
+    });
+    serde_json::from_value(observation).unwrap()
+}
+
+#[tokio::test]
+async fn wrong_pin_does_not_make_office_365_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap().ledger;
+    let watch = Watch::new(ledger.clone(), settings());
+    let office_365 = "Contoso-Edu.mail.protection.outlook.com";
+    watch.record("contoso.edu", &observation(&[office_365])).await.unwrap();
+    assert_eq!(old_mx(&ledger, "contoso.edu").unwrap(), None, "nothing of the source's was seen yet");
+    watch.record("contoso.edu", &observation(&["Mail.contoso.edu.", office_365])).await.unwrap();
+    assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
+    // Once is enough: what comes later may be the target's.
+    watch.record("contoso.edu", &observation(&["mx.fabrikam.com"])).await.unwrap();
+    assert_eq!(watch.old_hosts("contoso.edu").unwrap(), ["mail.contoso.edu"]);
+}
+
+#[test]
+fn a_confirmation_that_nobody_looks_after_is_none() {
+    let confirmed = Cutover { confirmed: Some(moment(9)), ..cutover(Verdict::Office365) };
+    let rules = Rules::default();
+    assert_eq!(confirmed.confirmed_at(moment(100_000 + 6 * 3600), &rules), Some(moment(9)));
+    assert_eq!(confirmed.confirmed_at(moment(100_001 + 6 * 3600), &rules), None);
+}
