@@ -13,7 +13,8 @@
 //!   the two clocks, the clock starts anew: nobody can say that the record was not put back meanwhile, and then caches
 //!   hold the old one again. (Equal zone serials prove nothing: some large providers never change theirs.)
 //! - **The wall clock** may step. After a step back of more than [`STEP`] the length of the gap before it is not known
-//!   where the machine was off, and the clock starts anew.
+//!   where the machine was off, and the clock starts anew. (One that is hidden in a longer gap that reaches across a restart of
+//!   the machine is not seen.)
 //! - **Only observations count**, never the time since the last one; and when that one is older than `max_gap`
 //!   nothing is confirmed until the domain is looked at again.
 //! - **Old records** may be cached for their TTL from the moment at which they were last served: each TTL seen is

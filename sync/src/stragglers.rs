@@ -3,7 +3,8 @@
 //!
 //! Which arrivals count: after a pass that began after the confirmation, everything that is new in the source's INBOX. In
 //! that first pass, what has an INTERNALDATE at or after the confirmation; whether the rest came before can only be told
-//! by clocks that may be wrong, so it is no straggler, but the quiet time begins after it. Of each mailbox the last
+//! by clocks that may be wrong, so it is no straggler, but the quiet time begins after it. The same holds for what comes while
+//! the clock runs and the confirmation is suspended. Of each mailbox the last
 //! [`MOST`] are kept one by one, of all others the number.
 
 use jiff::Timestamp;
@@ -62,8 +63,8 @@ pub struct Lookout {
     mailbox: MailboxId,
     address: String,
     home: Home,
-    confirmed: Timestamp,
-    rule: Rule,
+    /// When the cutover was confirmed, and the rule since; `None` while it is not, though the clock runs.
+    confirmed: Option<(Timestamp, Rule)>,
 }
 
 /// By what arrivals are judged.
@@ -104,15 +105,15 @@ pub struct Arrival {
 }
 
 impl Lookout {
-    /// `None` while the cutover of the mailbox's domain is not confirmed: arrivals are expected then.
+    /// `None` while mail for the mailbox's domain does not go to Office 365 for certain: arrivals are expected then.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn of(ledger: &Ledger, mailbox: &Mailbox, inbox: &Folder) -> Result<Option<Self>, ReadError> {
         let Some(domain) = domain_of(&mailbox.address) else { return Ok(None) };
-        let Some(confirmed) = watch::cutover(ledger, &domain)?.and_then(|cutover| cutover.confirmed) else {
-            return Ok(None);
-        };
+        let cutover = watch::cutover(ledger, &domain)?;
+        // One unclear answer takes the confirmation away until the next look: what comes meanwhile must not be lost.
+        let Some(cutover) = cutover.filter(|cutover| cutover.since.is_some()) else { return Ok(None) };
         // An INBOX that was never read under this UIDVALIDITY is all new.
         let synced = evidence::synced(ledger, mailbox)?.filter(|_| inbox.seen.is_some());
         let endpoint = ledger.batch(&mailbox.batch)?.map(|batch| batch.endpoint);
@@ -126,15 +127,15 @@ impl Lookout {
                 old_mx: old_mx.iter().map(|host| host.trim_end_matches('.').to_lowercase()).collect(),
                 server: endpoint.map(|endpoint| endpoint.server.to_lowercase()).unwrap_or_default(),
             },
-            confirmed: confirmed.at,
-            rule: Rule::of(synced, confirmed),
+            confirmed: cutover.confirmed.map(|confirmed| (confirmed.at, Rule::of(synced, confirmed))),
         }))
     }
 
     /// Whether a message that is new in the source's INBOX is a straggler.
     pub fn judge(&self, validity: UidValidity, uid: Uid, date: InternalDate) -> Option<Arrival> {
         let arrived = Timestamp::from_second(date.unix()).unwrap_or(Timestamp::MAX);
-        self.rule.counts(arrived, self.confirmed).then_some(Arrival { validity, uid, date })
+        let (confirmed, rule) = self.confirmed?;
+        rule.counts(arrived, confirmed).then_some(Arrival { validity, uid, date })
     }
 
     /// Records these, each with its Received lines where they could be read, and that so many new messages were judged to be
@@ -163,7 +164,7 @@ impl Lookout {
                 continue;
             }
             let trace = match header {
-                Some(header) => self.home.trace(header, self.confirmed),
+                Some(header) => self.home.trace(header, self.confirmed.map_or(Timestamp::MIN, |(at, _)| at)),
                 None => Trace { way: Way::Unclear, from: None, by: None },
             };
             record.total += 1;
@@ -250,7 +251,7 @@ mod tests {
     fn lookout(rule: Rule) -> Lookout {
         let confirmed = Timestamp::from_second(1_000).unwrap();
         let address = "a@b.de".into();
-        Lookout { mailbox: MailboxId(1), address, home: Home::default(), confirmed, rule }
+        Lookout { mailbox: MailboxId(1), address, home: Home::default(), confirmed: Some((confirmed, rule)) }
     }
 
     #[test]

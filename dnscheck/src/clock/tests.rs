@@ -18,7 +18,7 @@ fn read<'a>(observations: impl IntoIterator<Item = &'a Observation>, rules: &Rul
     let mut pass = |at: Timestamp| {
         let passed = last.map_or(SignedDuration::ZERO, |last| at.duration_since(last));
         last = Some(at);
-        steady = steady + passed.max(SignedDuration::ZERO);
+        steady += passed.max(SignedDuration::ZERO);
         steady
     };
     for observation in observations {

@@ -5,8 +5,8 @@
 //! The product's own clock, steady time and gate judge by what they are told. An oracle beside them knows the real time of
 //! everything, and no word of theirs. Whenever the gate is open, the oracle must agree.
 //!
-//! What is taken for granted: while the machine is off, its hardware clock may run ahead or be set forward, but is not set
-//! back by about as much as it was off. Nobody could tell that from no time at all.
+//! What is taken for granted: where the machine was off between two looks, its wall clock is not back by less than the
+//! time between them. Nobody could tell that from less time: uptime does not reach across, and DNS tells no time.
 //!
 //! `MAILFERRY_SCHEDULES=10000` runs so many; `MAILFERRY_SCHEDULE=N` runs the one of seed N and tells its story.
 
@@ -160,6 +160,8 @@ struct World {
     look_at: i64,
     pass_at: i64,
     passing: Option<(i64, i64, Moment)>,
+    /// The last look: when, what the wall clock was ahead by, and after which start of the machine.
+    looked: (i64, i64, u64),
     /// Arrivals that a pass has seen.
     seen: usize,
     // The ledger.
@@ -198,6 +200,7 @@ impl World {
             look_at: 0,
             pass_at: 0,
             passing: None,
+            looked: (0, wall, 0),
             seen: 0,
             anchor: None,
             course: Course::default(),
@@ -295,6 +298,12 @@ impl World {
 
     fn look(&mut self) {
         self.look_at = self.now + self.dice.between(STEP, 20);
+        let (looked, wall, boot) = self.looked;
+        let back = wall - self.wall;
+        if boot != self.boot && back > 0 && back <= self.now - looked + 5 {
+            self.wall = wall; // What is taken for granted.
+        }
+        self.looked = (self.now, self.wall, self.boot);
         let wrong = self.now < self.wrong_until;
         let lie = self.weather.lies > 0 && self.dice.once_in(self.weather.lies / 10);
         let verdict = if self.weather.silence > 0 && self.dice.once_in(self.weather.silence / 10) {
@@ -399,11 +408,13 @@ impl World {
         let fresh: Vec<i64> =
             self.truth.arrivals[self.seen..].iter().copied().filter(|arrived| *arrived < until).collect();
         self.seen += fresh.len();
-        let Some(confirmed) = self.cutover.as_ref().and_then(|cutover| cutover.confirmed) else { return };
-        let rule = Rule::of(self.synced, confirmed);
+        let cutover = self.cutover.as_ref().filter(|cutover| cutover.since.is_some());
+        let Some(confirmed) = cutover.map(|cutover| cutover.confirmed) else { return };
         for arrived in fresh {
             let seen = self.stamp();
-            if rule.counts(Self::wall_clock(arrived + self.source), confirmed.at) {
+            let arrived = Self::wall_clock(arrived + self.source);
+            let counts = |confirmed: Moment| Rule::of(self.synced, confirmed).counts(arrived, confirmed.at);
+            if confirmed.is_some_and(counts) {
                 self.record.last = Some(seen);
             } else {
                 self.record.unsure = Some(seen);
