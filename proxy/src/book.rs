@@ -18,6 +18,8 @@ pub struct SessionInfo {
     pub id: u64,
     /// The client: behind a balancer the one that it speaks for.
     pub client: SocketAddr,
+    /// What it called itself before its login (`ID`), cut and cleaned.
+    pub client_name: Option<String>,
     /// TLS version and cipher on the client's leg.
     pub tls: Option<String>,
     /// How long ago it came.
@@ -101,6 +103,7 @@ pub(crate) struct Page {
     behind: OnceLock<SocketAddr>,
     since: Instant,
     who: Mutex<(Option<String>, Option<MailboxId>)>,
+    client_name: OnceLock<String>,
     tls: OnceLock<String>,
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
@@ -119,6 +122,11 @@ impl Page {
     /// The peer is a balancer that speaks for this client. Told once.
     pub(crate) fn set_behind(&self, client: SocketAddr) {
         let _ = self.behind.set(client);
+    }
+
+    /// What the client calls itself; the first name counts.
+    pub(crate) fn set_client_name(&self, name: String) {
+        let _ = self.client_name.set(name);
     }
 
     pub(crate) fn set_tls(&self, version_and_cipher: String) {
@@ -143,6 +151,7 @@ impl Page {
         SessionInfo {
             id: self.id,
             client: self.client(),
+            client_name: self.client_name.get().cloned(),
             tls: self.tls.get().cloned(),
             age: self.since.elapsed(),
             login,
@@ -172,6 +181,7 @@ impl Book {
             behind: OnceLock::new(),
             since: Instant::now(),
             who: Mutex::default(),
+            client_name: OnceLock::new(),
             tls: OnceLock::new(),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),

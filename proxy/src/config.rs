@@ -56,6 +56,8 @@ pub enum TellSource {
     Nothing,
     /// By a PROXY header (version 2) before anything else.
     ProxyProtocol,
+    /// By `ID` (RFC 2971) with Dovecot's fields, where the source announces `ID`.
+    Id,
 }
 
 /// One certificate with its chain, and its key, both PEM.

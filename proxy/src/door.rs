@@ -1,6 +1,6 @@
 //! What happens between the greeting and the login. Pure: bytes in, moves out.
 //!
-//! Commands pass to the source as they are, except STARTTLS, which is ours. One thing is added: after a login attempt nothing
+//! Commands pass to the source as they are, except STARTTLS, which is ours, and ID, which is screened. One thing is added: after a login attempt nothing
 //! more is sent on until the source has answered it, so that whatever the client sent behind it is there for
 //! the relay. Lines and literals are bounded; nobody has proved who they are yet. What may hold a password is wiped when it
 //! was read; the password itself is kept only where it is to be learnt, and only until the source has refused it.
@@ -11,17 +11,19 @@
 //!
 //! Must not know: sockets, time.
 
+mod command;
 mod line;
 
 use bytes::Bytes;
-use mailferry_imap::command::{self, Complete};
+use mailferry_imap::command::{Complete, parse};
 use mailferry_imap::token::{Part, Value};
 use secrecy::SecretString;
-use zeroize::Zeroize;
 
-use line::{Line, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
+use command::{Attempt, Current, Unanswered, Verb, wipe, words};
+use line::{Line, Literal, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
 
 use crate::filter::Leg;
+use crate::id::{Fate, Screen, Unreadable, is_suspicious};
 use crate::learner::Learning;
 use crate::sasl::{self, Sasl};
 
@@ -52,6 +54,8 @@ pub(crate) enum Move {
     Wait,
     /// Send that many bytes on to the source.
     Forward(usize),
+    /// Forget that many bytes and send these on.
+    Replace(usize, Vec<u8>),
     /// Forget that many bytes, and answer this.
     Answer(usize, Vec<u8>),
     /// Forget that many bytes, answer this, then TLS begins.
@@ -90,6 +94,8 @@ pub(crate) struct Door {
     login: Login,
     /// The name of the last login that was refused.
     refused: Option<String>,
+    /// What the client calls itself, until it is asked for.
+    client_name: Option<String>,
 }
 
 /// What the login that was accepted was made with, as far as it could be read.
@@ -106,6 +112,8 @@ enum State {
     Command,
     /// Awaits the source's word about a literal.
     Go(Current, usize),
+    /// A literal that the source does not hear of is to be asked for.
+    Ask(Current, usize),
     /// Awaits the bytes of a literal.
     Literal(Current, usize),
     /// Awaits the rest of the command behind a literal.
@@ -118,72 +126,10 @@ enum State {
     Lost,
 }
 
-#[derive(Debug)]
-struct Unanswered {
-    tag: Vec<u8>,
-    hasty: bool,
-}
-
-/// A command that is coming in.
-#[derive(Debug)]
-struct Current {
-    tag: Vec<u8>,
-    verb: Verb,
-    parts: Vec<Part>,
-    size: usize,
-    /// A literal of it came unasked: a source that says BAD may have read commands there.
-    hasty: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verb {
-    Login,
-    Authenticate,
-    StartTls,
-    Other,
-}
-
-/// A login on its way.
-#[derive(Debug)]
-struct Attempt {
-    tag: Vec<u8>,
-    hasty: bool,
-    sasl: Option<Sasl>,
-    /// Of LOGIN.
-    login: Login,
-}
-
-impl Attempt {
-    fn into_login(self) -> Login {
-        match self.sasl {
-            Some(sasl) => Login { name: sasl.name(), password: sasl.into_password() },
-            None => self.login,
-        }
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        for part in self.parts.drain(..) {
-            match part {
-                Part::Text(bytes) | Part::Literal(bytes) => wipe(bytes),
-                Part::Streamed { .. } => {}
-            }
-        }
-    }
-}
-
-/// Overwrites bytes that nobody else holds.
-fn wipe(bytes: Bytes) {
-    if let Ok(mut bytes) = bytes.try_into_mut() {
-        bytes.zeroize();
-    }
-}
-
 impl Door {
     pub(crate) fn new(leg: Leg, learning: Learning) -> Self {
         let (state, unanswered, login) = (State::Command, Vec::new(), Login::default());
-        Self { leg, state, unanswered, learning, login, refused: None }
+        Self { leg, state, unanswered, learning, login, refused: None, client_name: None }
     }
 
     /// What the client's leg is like.
@@ -206,6 +152,16 @@ impl Door {
         self.refused.as_deref()
     }
 
+    /// What the client called itself in an `ID`. Told once.
+    pub(crate) fn client_name(&mut self) -> Option<String> {
+        self.client_name.take()
+    }
+
+    /// A command of our own went to the source.
+    pub(crate) fn on_own_command(&mut self, tag: &[u8]) {
+        self.unanswered.push(Unanswered { tag: tag.to_vec(), hasty: false });
+    }
+
     /// Whether no command is under way.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.state, State::Command) && self.unanswered.is_empty()
@@ -217,6 +173,9 @@ impl Door {
             State::Command => self.on_command(buffered, logins),
             State::Go(current, size) => self.stay(State::Go(current, size), Move::Wait),
             State::Verdict(attempt) => self.stay(State::Verdict(attempt), Move::Wait),
+            State::Ask(current, size) => {
+                self.stay(State::Literal(current, size), Move::Answer(0, b"+ Go on.\r\n".to_vec()))
+            }
             State::Literal(current, size) => self.on_literal(current, size, buffered),
             State::Rest(current) => match line_end(buffered, MAX_LINE) {
                 Line::Cut => self.stay(State::Rest(current), Move::More),
@@ -240,6 +199,7 @@ impl Door {
                 State::Go(current, size) => State::Literal(current, size),
                 State::Verdict(attempt) if attempt.sasl.is_some() => State::Sasl(attempt),
                 state @ (State::Command
+                | State::Ask(..)
                 | State::Literal(..)
                 | State::Rest(_)
                 | State::Verdict(_)
@@ -266,9 +226,12 @@ impl Door {
                         self.refused = attempt.into_login().name;
                         Heard::Refused
                     }
-                    State::Command | State::Go(..) | State::Literal(..) | State::Rest(_) | State::Lost => {
-                        Heard::Line
-                    }
+                    State::Command
+                    | State::Go(..)
+                    | State::Ask(..)
+                    | State::Literal(..)
+                    | State::Rest(_)
+                    | State::Lost => Heard::Line,
                 }
             }
             State::Go(current, _) if current.tag == word => {
@@ -282,13 +245,16 @@ impl Door {
                     (false, _) => Heard::Line,
                 }
             }
-            State::Literal(current, _) | State::Rest(current) if current.tag == word => {
+            State::Ask(current, _) | State::Literal(current, _) | State::Rest(current)
+                if current.tag == word =>
+            {
                 self.state = State::Lost;
                 Heard::Line
             }
             State::Lost => Heard::Line,
             State::Command
             | State::Go(..)
+            | State::Ask(..)
             | State::Literal(..)
             | State::Rest(_)
             | State::Verdict(_)
@@ -340,7 +306,7 @@ impl Door {
             Verb::Login | Verb::Authenticate if logins == Logins::Barred => {
                 return refuse(tag, line, b"NO [LIMIT] Too many refused logins, try again later.");
             }
-            Verb::Login | Verb::Authenticate | Verb::Other => {}
+            Verb::Login | Verb::Authenticate | Verb::Id | Verb::Other => {}
         }
         if tag.is_empty() {
             return Move::Forward(end); // The source says what is wrong with it.
@@ -351,7 +317,8 @@ impl Door {
             // The answer to the other command would be taken for this one's: for an accepted login, in the worst case.
             return Move::Wait;
         }
-        let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0, hasty: false };
+        let screen = (verb == Verb::Id).then(Screen::new);
+        let current = Current { tag: tag.to_vec(), verb, parts: Vec::new(), size: 0, hasty: false, screen };
         self.on_text(current, line)
     }
 
@@ -359,23 +326,42 @@ impl Door {
         current.parts.push(Part::Text(Bytes::copy_from_slice(text)));
         current.size += text.len();
         let Ok(literal) = announced(text) else { return too_long() };
+        let going = match going(&mut current, text, literal) {
+            Ok(going) => going,
+            Err(Unreadable) => return self.on_unreadable(&current, text),
+        };
         let Some(literal) = literal else {
+            self.client_name = self.client_name.take().or(current.screen.take().and_then(Screen::into_name));
             self.on_complete(&current);
-            return Move::Forward(text.len());
+            return going.0.map_or(Move::Forward(text.len()), |other| Move::Replace(text.len(), other));
         };
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         if literal.size > MAX_LITERAL || current.size + size > MAX_COMMAND {
             return Move::Close([current.tag.as_slice(), b" BAD Literal too large.\r\n", TOO_LARGE].concat());
         }
+        let (going, fate) = going;
         if literal.sync {
-            self.state = State::Go(current, size);
+            self.state = match fate {
+                Fate::Passes => State::Go(current, size),
+                Fate::Ours => State::Ask(current, size),
+            };
         } else if literal.apart && self.leg == Leg::Open {
             current.hasty = true;
             self.state = State::Literal(current, size);
         } else {
             return Move::Close(b"* BYE Literals are to be asked for here.\r\n".to_vec());
         }
-        Move::Forward(text.len())
+        going.map_or(Move::Forward(text.len()), |other| Move::Replace(text.len(), other))
+    }
+
+    /// An `ID` that cannot be read passes if nothing in it is reserved: the source says what is wrong with it.
+    fn on_unreadable(&mut self, current: &Current, text: &[u8]) -> Move {
+        let whole = matches!(announced(text), Ok(None)) && current.parts.len() == 1;
+        if whole && !is_suspicious(text) {
+            self.on_complete(current);
+            return Move::Forward(text.len());
+        }
+        Move::Close([current.tag.as_slice(), b" BAD Not an ID.\r\n* BYE Not an ID.\r\n"].concat())
     }
 
     fn on_literal(&mut self, mut current: Current, size: usize, buffered: &[u8]) -> Move {
@@ -384,8 +370,9 @@ impl Door {
         }
         current.parts.push(Part::Literal(Bytes::copy_from_slice(&buffered[..size])));
         current.size += size;
+        let other = current.screen.as_mut().and_then(|screen| screen.on_literal(&buffered[..size]));
         self.state = State::Rest(current);
-        Move::Forward(size)
+        other.map_or(Move::Forward(size), |other| Move::Replace(size, other))
     }
 
     fn on_complete(&mut self, current: &Current) {
@@ -393,7 +380,7 @@ impl Door {
         if !current.verb.is_login() {
             return self.unanswered.push(Unanswered { tag, hasty });
         }
-        let command = command::parse(&current.parts);
+        let command = parse(&current.parts);
         let complete = command.as_ref().is_some_and(|command| command.complete == Complete::Yes);
         let arguments = command.map(|command| command.arguments).unwrap_or_default();
         let mut attempt = Attempt { tag, hasty, sasl: None, login: Login::default() };
@@ -452,6 +439,27 @@ impl Door {
     }
 }
 
+/// What of a text goes out, `None` for all of it as it stands, and what becomes of the literal that it announces.
+fn going(
+    current: &mut Current,
+    text: &[u8],
+    literal: Option<Literal>,
+) -> Result<(Option<Vec<u8>>, Fate), Unreadable> {
+    // Behind the tag, a blank and `ID`.
+    let head = if current.parts.len() == 1 { current.tag.len() + 3 } else { 0 };
+    let Some(screen) = &mut current.screen else { return Ok((None, Fate::Passes)) };
+    let until = literal.and_then(|_| memchr::memrchr(b'{', text)).unwrap_or(text.len());
+    let kept = screen.on_text(text.get(head..until).ok_or(Unreadable)?)?;
+    let fate = match literal {
+        Some(literal) if literal.apart => screen.fate()?,
+        Some(_) => return Err(Unreadable),
+        None => Fate::Passes,
+    };
+    let announcement = if fate == Fate::Passes { &text[until..] } else { b"" };
+    let going = [&text[..head], &kept, announcement].concat();
+    Ok(((going != text).then_some(going), fate))
+}
+
 const TOO_LARGE: &[u8] = b"* BYE Too large before login.\r\n";
 
 fn too_long() -> Move {
@@ -469,39 +477,6 @@ fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
         Ok(None) => Move::Answer(line.len(), answer),
         Ok(Some(literal)) if literal.sync => Move::Answer(line.len(), answer),
         Ok(Some(_)) | Err(_) => Move::Close([answer.as_slice(), b"* BYE Not here.\r\n"].concat()),
-    }
-}
-
-/// Tag and verb of a line that may be cut.
-fn words(line: &[u8]) -> (&[u8], Verb) {
-    let tag = first_word(line);
-    if tag.len() == line.len() || line[tag.len()] != b' ' {
-        return (b"", Verb::Other);
-    }
-    let verb = first_word(&line[tag.len() + 1..]);
-    let is = |other: &[u8]| verb.eq_ignore_ascii_case(other);
-    let verb = if is(b"LOGIN") {
-        Verb::Login
-    } else if is(b"AUTHENTICATE") {
-        Verb::Authenticate
-    } else if is(b"STARTTLS") {
-        Verb::StartTls
-    } else {
-        Verb::Other
-    };
-    (tag, verb)
-}
-
-impl Current {
-    /// Some sources take a tab for a blank.
-    fn has_tabs(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(&b'\t')))
-    }
-}
-
-impl Verb {
-    fn is_login(self) -> bool {
-        matches!(self, Self::Login | Self::Authenticate)
     }
 }
 

@@ -40,6 +40,13 @@ pub(crate) fn filtered(line: &[u8], leg: Leg) -> Option<Vec<u8>> {
     (kept != line).then_some(kept)
 }
 
+/// The capability list that a line carries.
+pub(crate) fn list(line: &[u8]) -> Option<&[u8]> {
+    let list = &line[list_start(line)?..];
+    let end = list.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b']'))?;
+    Some(&list[..end])
+}
+
 /// Whether a line that begins with these bytes carries a capability list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Carries {

@@ -2,7 +2,7 @@
 //! lets a tap overhear it for the mirror.
 //!
 //! **The client comes first.** Nothing here waits for the tap, the spool or the ledger; the only bytes ever rewritten are
-//! capability lists ([`filter`]) and STARTTLS, which ends here. What the tap does not understand makes it blind,
+//! capability lists ([`filter`]), fields of a client's `ID` that forge who it is ([`id`]), and STARTTLS, which ends here. What the tap does not understand makes it blind,
 //! never wrong.
 //!
 //! A session's way: [`listener`] -> [`session`] ([`upstream`], [`login`]) -> [`relay`] (and beside it [`tap`], [`mirror`]).
@@ -19,6 +19,7 @@ mod filter;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod id;
 mod learner;
 mod listener;
 mod login;

@@ -144,6 +144,9 @@ impl Shared {
                 max_connections_per_login = limits.max_connections_per_login,
                 "Login not let in: too many sessions by this name."
             ),
+            Notice::NoId => {
+                warn!(times, "The source does not announce ID: it is not told the clients' addresses.");
+            }
             Notice::Guessed => {
                 warn!(address, times, "Answers to logins are delayed: many were refused for one name.");
             }

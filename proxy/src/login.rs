@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use mailferry_imap::Capabilities;
 use mailferry_imap::frame::{Framer, Piece};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant as Deadline, sleep, sleep_until, timeout};
@@ -14,11 +15,12 @@ use zeroize::Zeroize;
 
 use crate::book::{Page, count};
 use crate::door::{Door, Heard, Login, Logins, MAX_BUFFERED, Move};
-use crate::filter::{Leg, filtered};
+use crate::filter::{Leg, filtered, list};
+use crate::id::{self, Answer};
 use crate::listener::Shared;
-use crate::notices::Notice;
+use crate::notices::{ANY, Notice};
 use crate::place::Place;
-use crate::proxy_protocol;
+use crate::proxy_protocol::{self, Ends};
 use crate::session::{GOODBYE, note_tls};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
@@ -82,6 +84,8 @@ struct Entry<'a> {
     from_client: Wiped,
     source: Stream,
     from_source: Framer,
+    /// To our own `ID`.
+    answer: Answer,
     door: Door,
 }
 
@@ -99,7 +103,7 @@ enum Verdict {
 pub(crate) async fn enter(
     place: &mut Place,
     client: Stream,
-    upstream: Upstream,
+    (upstream, id): (Upstream, Option<Ends>),
     (leg, acceptor): (Leg, Option<&TlsAcceptor>),
     shutdown: &CancellationToken,
 ) -> io::Result<Outcome> {
@@ -113,9 +117,13 @@ pub(crate) async fn enter(
         from_client: Wiped(BytesMut::with_capacity(USUAL)),
         source,
         from_source: Framer::server().with_max_line(MAX_BUFFERED),
+        answer: Answer::No,
         door: Door::new(leg, learning),
     };
     let entered = async {
+        if let Some(ends) = id {
+            entry.introduce(&greeting, ends).await?;
+        }
         entry.say_line(&greeting).await?;
         if greeting.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"* PREAUTH")) {
             return Ok(entry.logged_in(Bytes::from(rest)));
@@ -160,6 +168,11 @@ impl Entry<'_> {
                         self.source.write_all(&bytes.0).await?;
                         self.source.flush().await?;
                     }
+                    Move::Replace(bytes, other) => {
+                        let _ = self.from_client.split_to(bytes);
+                        self.source.write_all(&other).await?;
+                        self.source.flush().await?;
+                    }
                     Move::Answer(bytes, answer) => {
                         let _ = self.from_client.split_to(bytes);
                         self.say(&answer).await?;
@@ -172,6 +185,9 @@ impl Entry<'_> {
                     Move::Close(answer) => return self.close(&answer, "turned away").await,
                 }
                 first = false;
+            }
+            if let Some(name) = self.door.client_name() {
+                self.page.set_client_name(name);
             }
             let mut more = BytesMut::new();
             let at_rest = self.at_rest();
@@ -206,6 +222,22 @@ impl Entry<'_> {
         }
     }
 
+    /// Tells the source whose connection this is, before anything that the client may say; nobody waits for its answer.
+    async fn introduce(&mut self, greeting: &[u8], ends: Ends) -> io::Result<()> {
+        if !greeting.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"* OK ")) {
+            return Ok(());
+        }
+        if !list(greeting).is_some_and(|list| Capabilities::parse(list).has("ID")) {
+            self.shared.tell(Notice::NoId, ANY);
+            return Ok(());
+        }
+        self.source.write_all(&id::command(ends)).await?;
+        self.source.flush().await?;
+        self.door.on_own_command(id::TAG);
+        self.answer = Answer::Awaited;
+        Ok(())
+    }
+
     /// Whether no command is under way.
     fn at_rest(&self) -> bool {
         self.door.is_idle() && self.from_client.0.is_empty() && self.from_source.is_between()
@@ -231,7 +263,16 @@ impl Entry<'_> {
     /// Passes on what the source said.
     async fn hear(&mut self, heard: &mut Bytes) -> io::Result<Verdict> {
         loop {
-            match self.from_source.next(heard).map_err(io::Error::other)? {
+            let piece = self.from_source.next(heard).map_err(io::Error::other)?;
+            if let Some(piece) = &piece
+                && self.answer.is(piece)
+            {
+                if let Piece::Line { text, .. } = piece {
+                    self.door.on_server_line(text);
+                }
+                continue;
+            }
+            match piece {
                 Some(Piece::Line { text, .. }) => match self.door.on_server_line(&text) {
                     Heard::Line => self.say_line(&text).await?,
                     Heard::LoggedIn => {

@@ -35,6 +35,8 @@ pub(crate) enum Notice {
     LoginFull,
     /// Refused logins of one name, from wherever: answers are delayed.
     Guessed,
+    /// The source is to be told clients' addresses by `ID` and does not announce it.
+    NoId,
 }
 
 /// One line's content.

@@ -77,6 +77,7 @@ pub(crate) async fn serve(
     info!(
         conn = page.id,
         mailbox,
+        client = info.client_name,
         tls = info.tls,
         up = info.bytes_up,
         down = info.bytes_down,
@@ -140,9 +141,13 @@ async fn entered(
     };
     note_tls(&page, &client);
     let ends = Ends { client: page.client(), server };
-    let tell = (shared.config.tell_source == TellSource::ProxyProtocol).then_some(ends);
+    let (header, id) = match shared.config.tell_source {
+        TellSource::Nothing => (None, None),
+        TellSource::ProxyProtocol => (Some(ends), None),
+        TellSource::Id => (None, Some(ends)),
+    };
     let connected =
-        timeout(limits.handshake, upstream::connect(&shared.config.source, &shared.config.tls, tell));
+        timeout(limits.handshake, upstream::connect(&shared.config.source, &shared.config.tls, header));
     let source = match connected.await.map_err(io::Error::from).flatten() {
         Ok(source) => source,
         Err(error) => {
@@ -162,7 +167,7 @@ async fn entered(
         }
     }
     let leg = if security == Security::Tls { Leg::BeforeStartTls } else { Leg::Open };
-    enter(place, client, source, (leg, acceptor), shutdown).await
+    enter(place, client, (source, id), (leg, acceptor), shutdown).await
 }
 
 /// For balancers that do not say whom they speak for.

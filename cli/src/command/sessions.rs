@@ -18,6 +18,7 @@ pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
             let mut table = Table::new(&[
                 ">CONN",
                 "CLIENT",
+                "PROGRAM",
                 "TLS",
                 "LOGIN",
                 "MAILBOX",
@@ -32,6 +33,7 @@ pub async fn list(global: &Global, format: Format) -> Result<(), Failure> {
                 table.row([
                     one.conn.to_string(),
                     one.client.to_string(),
+                    or_dash(&one.client_name),
                     // The version says enough on a screen; `--json` has the cipher too.
                     one.tls.as_deref().and_then(|tls| tls.split(' ').next()).unwrap_or("-").to_owned(),
                     or_dash(&one.login),

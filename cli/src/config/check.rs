@@ -473,7 +473,7 @@ socket = "@/admin.sock"
             (
                 "endpoint = \"E\"",
                 "endpoint = \"E\"\ntell_source = \"all\"",
-                "expected `nothing` or `proxy-protocol`",
+                "`nothing`, `proxy-protocol`, `id`",
             ),
             ("[dns]", "[log]\nlevel = \"a=b=c\"\n[dns]", "log.level: "),
             ("[admin]", "[admin]\ntcp = \"127.0.0.1:9143\"\ntoken_file = \"@/empty\"", "admin.token_file: "),

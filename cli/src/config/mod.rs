@@ -120,6 +120,8 @@ pub enum TellSource {
     Nothing,
     /// By a PROXY header, version 2.
     ProxyProtocol,
+    /// By `ID`.
+    Id,
 }
 
 /// How clients are protected at a listener, in Microsoft's words.

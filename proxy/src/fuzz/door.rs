@@ -87,6 +87,14 @@ impl Entry {
                         source.receive(&forwarded);
                     }
                 }
+                Move::Replace(bytes, other) => {
+                    self.buffered.drain(..bytes);
+                    if let Some(source) = &mut self.source {
+                        source.receive(&other);
+                    }
+                }
+                // Asking for a literal that the source does not hear of.
+                Move::Answer(0, answer) => assert!(answer.starts_with(b"+ ")),
                 Move::Answer(bytes, answer) => {
                     assert!(bytes > 0 && answer.ends_with(b"\r\n"));
                     let line: Vec<u8> = self.buffered.drain(..bytes).collect();

@@ -172,6 +172,7 @@ impl Keeper {
             .map(|session| Session {
                 conn: session.id,
                 client: session.client,
+                client_name: session.client_name,
                 tls: session.tls,
                 login: session.login,
                 mailbox: session.mailbox.and_then(address),
@@ -262,6 +263,7 @@ fn proxy_config(config: &config::Proxy, endpoint: &Endpoint, vault: &Vault) -> R
         tell_source: match config.tell_source {
             config::TellSource::Nothing => TellSource::Nothing,
             config::TellSource::ProxyProtocol => TellSource::ProxyProtocol,
+            config::TellSource::Id => TellSource::Id,
         },
         limits: config.limits.proxy(),
         endpoint: endpoint.name.clone(),
