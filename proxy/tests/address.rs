@@ -3,6 +3,8 @@
 
 mod stand;
 
+use std::time::Duration;
+
 use mailferry_imap::net::Security;
 use mailferry_proxy::TellSource;
 use stand::{Stand, pause};
@@ -39,15 +41,18 @@ r.until('z OK')
     )
 }
 
-/// The log, once it has this many logins.
-async fn logins(stand: &Stand, many: usize) -> String {
-    loop {
-        let log = stand.dovecot.log();
-        if log.matches("Login: ").count() >= many {
-            return log;
+/// The log, once it says this so many times.
+async fn log(stand: &Stand, what: &str, many: usize) -> String {
+    let waiting = async {
+        loop {
+            let log = stand.dovecot.log();
+            if log.matches(what).count() >= many {
+                return log;
+            }
+            pause().await;
         }
-        pause().await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap()
 }
 
 const FORGED: &str = r#"
@@ -70,7 +75,7 @@ async fn a_source_that_trusts_us_learns_the_clients_address_by_id() {
     let stand = stand("id", TellSource::Id, TRUSTING).await;
     stand.python(&script("")).await;
     stand.python(&script(FORGED)).await;
-    let log = logins(&stand, 2).await;
+    let log = log(&stand, "Login: ", 2).await;
     assert_eq!(log.matches("Login: client=203.0.113.7, port=4660, server=192.0.2.1").count(), 2, "{log}");
     assert!(!log.contains("6.6.6."), "{log}");
     stand.stop().await;
@@ -80,7 +85,7 @@ async fn a_source_that_trusts_us_learns_the_clients_address_by_id() {
 async fn a_forged_address_does_not_reach_a_source_that_is_told_nothing() {
     let stand = stand("forged", TellSource::Nothing, TRUSTING).await;
     stand.python(&script(FORGED)).await;
-    let log = logins(&stand, 1).await;
+    let log = log(&stand, "Login: ", 1).await;
     assert!(log.contains("client=127.0.0.1") && !log.contains("6.6.6.") && !log.contains("forged"), "{log}");
     assert!(log.contains("ID sent: name=Mutt"), "the rest of it does: {log}");
     stand.stop().await;
@@ -93,7 +98,7 @@ async fn a_source_that_expects_a_proxy_header_gets_one() {
     );
     let stand = stand("header", TellSource::ProxyProtocol, &dovecot).await;
     stand.python(&script("")).await;
-    let log = logins(&stand, 1).await;
+    let log = log(&stand, "Login: ", 1).await;
     assert!(log.contains("client=203.0.113.7") && log.contains("server=192.0.2.1"), "{log}");
     stand.stop().await;
 }
@@ -121,13 +126,7 @@ login().logout()
         )
         .await;
     assert_eq!(stand.proxy.counters().turned_away, 1);
-    let log = loop {
-        let log = stand.dovecot.log();
-        if log.matches("Logged out").count() == 4 {
-            break log;
-        }
-        pause().await;
-    };
+    let log = log(&stand, "Logged out", 4).await;
     assert_eq!(log.matches("Login: ").count(), 4, "{log}");
     stand.stop().await;
 }

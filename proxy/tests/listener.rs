@@ -268,6 +268,16 @@ async fn a_client_that_never_reads_does_not_stay_without_a_login() {
     assert_eq!(proxy.counters().open, 0);
 }
 
+/// Waits for it, but not for ever.
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+}
+
 /// All that is said until the end.
 async fn said(tcp: &mut TcpStream) -> String {
     let mut text = Vec::new();
@@ -287,9 +297,7 @@ async fn who_is_turned_away_is_told_why() {
     let [starttls, implicit] = running.proxy.addresses()[..] else { panic!() };
     // It says nothing, and keeps the one place.
     let first = TcpStream::connect(implicit).await.unwrap();
-    while running.proxy.counters().open == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| running.proxy.counters().open > 0).await;
     let full = "* BYE [LIMIT] Too many connections, try again later.\r\n";
     assert_eq!(said(&mut TcpStream::connect(starttls).await.unwrap()).await, full);
     assert_eq!(said(&mut TcpStream::connect(implicit).await.unwrap()).await, "");
@@ -335,9 +343,7 @@ async fn behind_a_balancer_the_client_counts_and_nobody_else_may_speak_for_it() 
         let clients = running.proxy.sessions().into_iter().map(|session| session.client.to_string());
         clients.collect::<Vec<_>>()
     };
-    while clients() != ["203.0.113.1:4660", "203.0.113.2:4660"] {
-        tokio::task::yield_now().await;
-    }
+    until(|| clients() == ["203.0.113.1:4660", "203.0.113.2:4660"]).await;
     let full = "* BYE [LIMIT] Too many connections, try again later.\r\n";
     assert_eq!(said(&mut connect(starttls, &header("203.0.113.1")).await).await, full);
     let unreachable = "* BYE [UNAVAILABLE] The mail server cannot be reached, try again later.\r\n";
@@ -348,9 +354,7 @@ async fn behind_a_balancer_the_client_counts_and_nobody_else_may_speak_for_it() 
     assert_eq!(said(&mut connect(starttls, b"a1 CAPABILITY\r\n").await).await, required);
     assert_eq!(said(&mut connect(implicit, b"a1 CAPABILITY\r\n").await).await, "");
     drop((one, two));
-    while running.proxy.counters().open > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| running.proxy.counters().open == 0).await;
     // From here on this address is nobody's balancer: whoever comes is a client, and may not say to be another.
     config
         .listen
