@@ -9,7 +9,7 @@ use mailferry_imap::Capabilities;
 use mailferry_imap::frame::{Framer, Piece};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant as Deadline, sleep, sleep_until, timeout};
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize;
 
@@ -335,10 +335,9 @@ impl Entry<'_> {
         let (Some(acceptor), Stream::Plain(tcp)) = (acceptor, self.client) else {
             return Err(io::Error::other("STARTTLS where there is no TLS"));
         };
-        let handshake = timeout(self.shared.limits().handshake, acceptor.accept(tcp));
+        let handshake = timeout(self.shared.limits().handshake, Stream::accept(acceptor, tcp));
         let accepted = handshake.await.map_err(io::Error::from).flatten();
-        let tls = accepted.inspect_err(|_| count(&self.shared.book.counters.failed_handshakes))?;
-        let client = Stream::Tls(Box::new(TlsStream::Server(tls)));
+        let client = accepted.inspect_err(|_| count(&self.shared.book.counters.failed_handshakes))?;
         note_tls(&self.page, &client);
         let mut door = self.door;
         door.on_tls();

@@ -4,14 +4,16 @@
 //! reader slows its own sender and nobody else. Buffers exist only while bytes are in them. The tap is never awaited.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 use crate::mirror::TapSender;
 use crate::watch::Watch;
@@ -19,7 +21,7 @@ use crate::watch::Watch;
 /// How much is read before it is written.
 const CHUNK: usize = 64 * 1024;
 
-/// Chunks up to this size move to a buffer of their own size, so that a short line does not keep a large one alive.
+/// Chunks up to this size get a buffer of their own size, so that a short line does not keep a large one alive.
 const SMALL: usize = 8 * 1024;
 
 /// A queue that grew beyond this many chunks is given back.
@@ -232,27 +234,47 @@ impl Pipe {
 }
 
 /// Reads what is there, up to [`CHUNK`]; `None` at the end. A connection that broke has ended too: what it sent before
-/// still counts.
+/// still counts. A short line costs a buffer of its size; where nothing is there, none.
 fn poll_chunk<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    let mut ended = false;
-    while buffer.len() < CHUNK {
-        let room = CHUNK - buffer.len();
-        let mut limited = (&mut buffer).limit(room);
-        match pin!(reader.read_buf(&mut limited)).poll(cx) {
-            Poll::Ready(Ok(0) | Err(_)) => {
-                ended = true;
-                break;
-            }
-            Poll::Ready(Ok(_)) => {}
-            Poll::Pending => break,
+    let mut space = [MaybeUninit::uninit(); SMALL];
+    let mut short = ReadBuf::uninit(&mut space);
+    let mut more = fill(reader, cx, &mut short);
+    if more != Poll::Ready(More::Perhaps) {
+        return match (short.filled(), more) {
+            ([], Poll::Pending) => Poll::Pending,
+            ([], Poll::Ready(_)) => Poll::Ready(None),
+            // An end is told again by the next read.
+            (bytes, _) => Poll::Ready(Some(Bytes::copy_from_slice(bytes))),
+        };
+    }
+    let mut chunk = BytesMut::with_capacity(CHUNK);
+    chunk.extend_from_slice(short.filled());
+    while chunk.len() < CHUNK && more == Poll::Ready(More::Perhaps) {
+        more = match poll_read_buf(Pin::new(&mut *reader), cx, &mut chunk) {
+            Poll::Ready(Ok(1..)) => Poll::Ready(More::Perhaps),
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(More::Never),
+            Poll::Pending => Poll::Pending,
+        };
+    }
+    Poll::Ready(Some(chunk.freeze()))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum More {
+    Perhaps,
+    Never,
+}
+
+/// Reads until `space` is full: then there may be more.
+fn fill<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<More> {
+    while space.remaining() > 0 {
+        let before = space.filled().len();
+        let read = ready!(Pin::new(&mut *reader).poll_read(cx, space));
+        if read.is_err() || space.filled().len() == before {
+            return Poll::Ready(More::Never);
         }
     }
-    if buffer.is_empty() {
-        return if ended { Poll::Ready(None) } else { Poll::Pending };
-    }
-    // An end is told again by the next read.
-    Poll::Ready(Some(if buffer.len() <= SMALL { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
+    Poll::Ready(More::Perhaps)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{
     Instant as Deadline, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at,
 };
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -133,8 +133,8 @@ async fn entered(
     let mut client = match (security, acceptor) {
         (Security::Ssl, Some(acceptor)) => {
             let accepted = timeout_at(soon, accept_tls(tcp, acceptor, &shared, &page));
-            let tls = accepted.await.map_err(io::Error::from).flatten();
-            Stream::Tls(tls.inspect_err(|_| count(&counters.failed_handshakes))?)
+            let client = accepted.await.map_err(io::Error::from).flatten();
+            client.inspect_err(|_| count(&counters.failed_handshakes))?
         }
         (Security::Ssl, None) => return Err(io::Error::other("no certificate")),
         (Security::Tls | Security::None, _) => Stream::Plain(tcp),
@@ -188,14 +188,14 @@ async fn accept_tls(
     acceptor: &TlsAcceptor,
     shared: &Shared,
     page: &Page,
-) -> io::Result<Box<TlsStream<TcpStream>>> {
+) -> io::Result<Stream> {
     let mut start = [0; 16];
     let seen = tcp.peek(&mut start).await?;
     if proxy_protocol::is_header(&start[..seen]) {
         shared.tell(Notice::HeaderForged, page.client().ip());
         return Err(io::Error::other("a PROXY header that nobody asked for"));
     }
-    Ok(Box::new(TlsStream::Server(acceptor.accept(tcp).await?)))
+    Stream::accept(acceptor, tcp).await
 }
 
 /// Notes version and cipher of a client's leg that is encrypted.

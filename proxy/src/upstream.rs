@@ -13,7 +13,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::proxy_protocol::{self, Ends};
 use crate::stream::{Stream, tune};
@@ -100,8 +99,7 @@ async fn first_of(mut addresses: VecDeque<SocketAddr>) -> io::Result<TcpStream> 
 
 async fn secured(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Result<Stream> {
     let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
-    let stream = TlsConnector::from(tls.config()).connect(name, tcp).await?;
-    Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+    Stream::connect(tls.config(), name, tcp).await
 }
 
 async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Result<Upstream> {
