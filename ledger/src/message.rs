@@ -84,6 +84,16 @@ pub enum MessageState {
     Gone,
 }
 
+impl MessageState {
+    /// Whether nobody needs the message's body any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Self::Pending => false,
+            Self::Mirrored { .. } | Self::Skipped(_) | Self::Gone => true,
+        }
+    }
+}
+
 /// One source message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message {

@@ -1,14 +1,14 @@
 //! Reading: every look-up that the others need, each a few key look-ups or one ordered scan.
 
 use jiff::Timestamp;
-use mailferry_imap::{FolderName, MailboxId, Uid, UidValidity};
+use mailferry_imap::{FolderName, MailboxId, Uid, UidSet, UidValidity};
 
 use crate::change::{MessageAt, Text};
 use crate::codec::{self, Named, NamedText, OwnerOf, Stored};
 use crate::error::ReadError;
 use crate::key;
 use crate::ledger::{Ledger, Rebuilt};
-use crate::message::{Counts, Intent, Message, MessageState};
+use crate::message::{Counts, Intent, Message};
 use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
 use crate::scan::{Intents, Messages, Scan, SkippedMessages};
 use crate::store::{Entry, Store};
@@ -232,12 +232,37 @@ impl Ledger {
                 return Ok(false);
             }
             let message = self.message(mailbox, named.folder, uid)?;
-            Ok(message.is_some_and(|message| match message.state {
-                MessageState::Pending => false,
-                MessageState::Mirrored { .. } | MessageState::Skipped(_) | MessageState::Gone => true,
-            }))
+            Ok(message.is_some_and(|message| message.state.is_settled()))
         };
         settled().unwrap_or(false)
+    }
+
+    /// The same for many at once: which of the folder's messages from `first` on need no body, and the last UID that this
+    /// is said of, `None` where it is said of all above. At most `limit` messages are looked at.
+    pub fn settled_from(
+        &self,
+        mailbox: MailboxId,
+        folder: &FolderName,
+        validity: UidValidity,
+        first: Uid,
+        limit: usize,
+    ) -> (UidSet, Option<Uid>) {
+        let settled = || -> Result<(UidSet, Option<Uid>), ReadError> {
+            let named = self.record::<Named>(&key::name(mailbox, folder))?;
+            let Some(named) = named.filter(|named| named.validity == validity) else {
+                return Ok((UidSet::default(), None));
+            };
+            let (mut settled, mut last, mut seen) = (UidSet::default(), None, 0);
+            for found in self.messages_from(mailbox, named.folder, first).take(limit) {
+                let (uid, message) = found?;
+                (last, seen) = (Some(uid), seen + 1);
+                if message.state.is_settled() {
+                    settled.insert(uid);
+                }
+            }
+            Ok((settled, last.filter(|_| seen == limit)))
+        };
+        settled().unwrap_or_default()
     }
 
     /// A domain's observations from `since` on, oldest first.

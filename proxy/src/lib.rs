@@ -20,6 +20,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 mod id;
+mod known;
 mod learner;
 mod listener;
 mod login;

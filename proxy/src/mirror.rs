@@ -19,6 +19,7 @@ use tracing::debug;
 
 use crate::ProxyLimits;
 use crate::book::{Book, Page, count};
+use crate::known::Known;
 use crate::tap::{Blindness, BodyNumber, Observed, Tap, Way};
 
 /// Chunks that may wait, however small.
@@ -214,6 +215,7 @@ struct Listening {
     page: Arc<Page>,
     bodies: BTreeMap<BodyNumber, Writing>,
     held: Held,
+    known: Option<Box<Known>>,
 }
 
 /// What was seen and not yet offered.
@@ -241,7 +243,7 @@ struct Writing {
 
 impl Listening {
     fn new(mailbox: MailboxId, mirror: Mirror, page: Arc<Page>) -> Self {
-        Self { mailbox, mirror, page, bodies: BTreeMap::new(), held: Held::default() }
+        Self { mailbox, mirror, page, bodies: BTreeMap::new(), held: Held::default(), known: None }
     }
 
     async fn run(mut self, mut queue: Queue) {
@@ -328,15 +330,22 @@ impl Listening {
         false
     }
 
-    /// Room for a body, unless the mirror has it. The ledger and the disk are asked where blocking is allowed.
+    /// Room for a body, unless the mirror has it. The ledger and the disk are asked where blocking is allowed, and only
+    /// where what is known already does not tell.
     async fn begin(&mut self, body: BodyNumber, size: u64, key: Option<MessageKey>) {
         let asked = if key.is_some() { Asked::Yes } else { Asked::No };
-        let mirror = self.mirror.clone();
-        let room = self.mirror.blocking(move || match key {
-            Some(key) if mirror.has(&key) => None,
-            Some(_) | None => mirror.spool.body(size).ok(),
-        });
-        if let Some(Some(writer)) = room.await {
+        if let Some(key) = &key
+            && self.is_had(key).await
+        {
+            return;
+        }
+        let spool = self.mirror.spool.clone();
+        let room = if spool.is_small(size) {
+            spool.body(size).ok()
+        } else {
+            self.mirror.blocking(move || spool.body(size).ok()).await.flatten()
+        };
+        if let Some(writer) = room {
             self.bodies.insert(body, Writing { writer, asked, batch: Vec::new(), batched: 0 });
         }
     }
@@ -390,22 +399,24 @@ impl Listening {
         }
     }
 
-    async fn is_had(&self, key: &MessageKey) -> bool {
-        let (mirror, key) = (self.mirror.clone(), key.clone());
-        self.mirror.blocking(move || mirror.has(&key)).await.unwrap_or(false)
+    /// Whether the message needs no body any more.
+    async fn is_had(&mut self, key: &MessageKey) -> bool {
+        if self.mirror.spool.holds(key) {
+            return true;
+        }
+        let told = |known: &Option<Box<Known>>| known.as_ref()?.is_settled(key, std::time::Instant::now());
+        if let Some(settled) = told(&self.known) {
+            return settled;
+        }
+        let (ledger, asked) = (self.mirror.ledger.clone(), key.clone());
+        self.known = self.mirror.blocking(move || Box::new(Known::ask(&ledger, &asked))).await;
+        told(&self.known).unwrap_or(false)
     }
 }
 
 impl Held {
     fn is_much(&self) -> bool {
         self.seen.len() >= MAX_HELD || self.bytes >= MAX_HELD_BYTES
-    }
-}
-
-impl Mirror {
-    /// Whether the message needs no body any more.
-    fn has(&self, key: &MessageKey) -> bool {
-        self.spool.holds(key) || self.ledger.is_settled(key.mailbox, &key.folder, key.validity, key.uid)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::space::{Claim, Kind};
+use crate::space::{Claim, Kind, Space};
 use crate::{Full, Spool};
 
 /// Bodies up to this size live in memory.
@@ -16,6 +16,10 @@ const SMALL: u64 = 256 * 1024;
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 * 1024;
+
+pub(crate) fn is_small(space: &Space, size: u64) -> bool {
+    size <= SMALL && size <= space.limit(Kind::Memory)
+}
 
 /// A whole body. Clones share the bytes; the space comes back when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -118,7 +122,7 @@ enum Sink {
 impl BodyWriter {
     pub(crate) fn start(spool: Spool, size: u64) -> Result<Self, Full> {
         let space = spool.inner.space.clone();
-        let kind = if size <= SMALL && size <= space.limit(Kind::Memory) { Kind::Memory } else { Kind::Disk };
+        let kind = if is_small(&space, size) { Kind::Memory } else { Kind::Disk };
         if size > space.limit(kind) {
             return Err(Full);
         }

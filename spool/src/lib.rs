@@ -173,6 +173,11 @@ impl Spool {
         writer
     }
 
+    /// Whether a body of this size lives in memory, so that neither making room for it nor writing it waits for a disk.
+    pub fn is_small(&self, size: u64) -> bool {
+        body::is_small(&self.inner.space, size)
+    }
+
     /// Takes an observation. Never blocks. A body whose key is already here is forgotten: a message never changes.
     pub fn offer(&self, seen: Seen) {
         self.offer_all([seen]);

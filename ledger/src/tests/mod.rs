@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidValidity};
+use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidSet, UidValidity};
 
 use crate::commit::Care;
 use crate::disk::{Disk, RealDisk};

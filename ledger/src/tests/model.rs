@@ -146,15 +146,32 @@ fn compare(ledger: &Ledger, model: &Model) {
             let found: Vec<_> = ledger.messages(id, place).map(Result::unwrap).collect();
             assert_eq!(found.len(), expected.len());
             let mut counts = Counts::default();
+            let name = FolderName::from_wire(format!("Folder{place}"));
+            let mut unsettled: Vec<u32> = Vec::new();
             for ((uid, found), ((.., number), (state, size))) in found.iter().zip(expected) {
                 assert_eq!((uid.value(), &found.state, found.size), (*number, state, *size));
                 counts.count(state, *size);
                 if matches!(state, MessageState::Skipped(_)) {
                     skipped.push((place, *uid));
                 }
-                let name = FolderName::from_wire(format!("Folder{place}"));
                 let settled = !matches!(state, MessageState::Pending);
                 assert_eq!(ledger.is_settled(id, &name, validity(7), *uid), settled);
+                if !settled {
+                    unsettled.push(uid.value());
+                }
+            }
+            // Whatever the portions, together they say the same.
+            for limit in [1, 2, 1000] {
+                let (mut all, mut from) = (UidSet::default(), Uid::new(1));
+                while let Some(first) = from {
+                    let (some, last) = ledger.settled_from(id, &name, validity(7), first, limit);
+                    all = all.union(&some);
+                    from = last.and_then(|last| last.value().checked_add(1)).and_then(Uid::new);
+                }
+                let present: UidSet = found.iter().map(|(uid, _)| *uid).collect();
+                let missing = present.difference(&all);
+                assert_eq!(missing.iter().map(Uid::value).collect::<Vec<_>>(), unsettled);
+                assert_eq!(all.len() + missing.len(), present.len());
             }
             assert_eq!(ledger.counts(id, place).unwrap(), counts);
             total += counts;

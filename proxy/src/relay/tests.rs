@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use mailferry_spool::{Limits, Spool};
 use proptest::prelude::*;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
 
 use super::*;
