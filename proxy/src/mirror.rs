@@ -3,27 +3,30 @@
 //! Whatever goes wrong here (too slow, no room, no ledger) ends in a hint or in nothing; the relay notices at most that
 //! nobody listens any more.
 
+mod queue;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mailferry_imap::{MailboxId, MessageKey};
 use mailferry_ledger::Ledger;
 use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+pub(crate) use self::queue::TapSender;
+use self::queue::{Heard, Queue, queue};
 use crate::ProxyLimits;
 use crate::book::{Book, Page, count};
 use crate::known::Known;
 use crate::tap::{Blindness, BodyNumber, Observed, Tap, Way};
-
-/// Chunks that may wait, however small.
-const MAX_CHUNKS: usize = 8192;
 
 /// How much is collected before a file is written: in a thread of its own, since a disk may hang.
 const FILE_BATCH: usize = 512 * 1024;
@@ -37,68 +40,6 @@ const MAX_THREADS: usize = 64;
 const MAX_HELD: usize = 256;
 const MAX_HELD_BYTES: u64 = 8 << 20;
 const MAX_HELD_TIME: Duration = Duration::from_secs(1);
-
-/// The relay's end. Dropped, the tap's task ends when it has seen everything.
-#[derive(Debug)]
-pub(crate) struct TapSender {
-    heard: mpsc::Sender<Heard>,
-    load: Arc<Load>,
-    limit: usize,
-    total_limit: usize,
-}
-
-#[derive(Debug)]
-enum Heard {
-    Client(Bytes),
-    Server(Bytes),
-}
-
-/// How many bytes wait, here and for all taps.
-#[derive(Debug)]
-struct Load {
-    waiting: AtomicUsize,
-    total: Arc<AtomicUsize>,
-    overrun: AtomicBool,
-}
-
-impl Load {
-    fn done(&self, bytes: usize) {
-        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-        self.total.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-impl TapSender {
-    /// Offers bytes on their way to the source; false when nobody listens any more.
-    pub(crate) fn offer_client(&self, bytes: &Bytes) -> bool {
-        self.offer(Heard::Client(bytes.clone()), bytes.len())
-    }
-
-    /// Offers bytes on their way to the client; false when nobody listens any more.
-    pub(crate) fn offer_server(&self, bytes: &Bytes) -> bool {
-        self.offer(Heard::Server(bytes.clone()), bytes.len())
-    }
-
-    fn offer(&self, heard: Heard, bytes: usize) -> bool {
-        let load = &self.load;
-        let waiting = load.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let total = load.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = waiting <= self.limit && total <= self.total_limit;
-        let sent = fits.then(|| self.heard.try_send(heard));
-        match sent {
-            Some(Ok(())) => true,
-            Some(Err(mpsc::error::TrySendError::Closed(_))) => {
-                load.done(bytes);
-                false
-            }
-            Some(Err(mpsc::error::TrySendError::Full(_))) | None => {
-                load.done(bytes);
-                load.overrun.store(true, Ordering::Relaxed);
-                false
-            }
-        }
-    }
-}
 
 /// What a tap's task works with.
 #[derive(Clone)]
@@ -169,11 +110,7 @@ impl Mirror {
     }
 
     fn queue(&self, limits: &ProxyLimits) -> (TapSender, Queue) {
-        let (heard, receiver) = mpsc::channel(MAX_CHUNKS);
-        let waiting = AtomicUsize::new(0);
-        let load = Arc::new(Load { waiting, total: self.load.clone(), overrun: AtomicBool::new(false) });
-        let (limit, total_limit) = (limits.tap_bytes, limits.tap_bytes_total);
-        (TapSender { heard, load: load.clone(), limit, total_limit }, Queue { receiver, load })
+        queue(limits, self.load.clone())
     }
 
     async fn mailbox(&self, login: String, page: &Page) -> Option<MailboxId> {
@@ -191,21 +128,6 @@ impl Mirror {
         page.set_login(Some(login), mailbox.as_ref().map(|mailbox| mailbox.id));
         // With a `UserRoot` the passes know the folders by other names than the client does: they alone can tell.
         mailbox.filter(|mailbox| mailbox.user_root.is_none()).map(|mailbox| mailbox.id)
-    }
-}
-
-/// The task's end of the queue. Dropped with bytes in it, it settles their account.
-struct Queue {
-    receiver: mpsc::Receiver<Heard>,
-    load: Arc<Load>,
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.receiver.close();
-        while let Ok(Heard::Client(bytes) | Heard::Server(bytes)) = self.receiver.try_recv() {
-            self.load.done(bytes.len());
-        }
     }
 }
 
@@ -249,20 +171,15 @@ impl Listening {
     async fn run(mut self, mut queue: Queue) {
         let mut tap = Box::new(Tap::new(self.mailbox));
         while let Some(heard) = self.next(&mut queue).await {
-            let bytes = match heard {
-                Heard::Client(bytes) => {
-                    let length = bytes.len();
-                    tap.on_client(bytes);
-                    length
-                }
-                Heard::Server(bytes) => {
-                    let length = bytes.len();
-                    tap.on_server(bytes);
-                    length
-                }
-            };
-            let blind = self.carry(tap.take()).await;
-            queue.load.done(bytes);
+            let bytes = heard.len();
+            match heard {
+                Heard::Client(bytes) => tap.on_client(bytes),
+                Heard::Server(bytes) => tap.on_server(bytes),
+            }
+            let observed = tap.take();
+            // In a box: while a session idles, its task need not have room for this.
+            let blind = !observed.is_empty() && Box::pin(self.carry(observed)).await;
+            queue.done(bytes);
             if blind {
                 return; // Which closes the queue: nothing more is offered.
             }
@@ -270,23 +187,23 @@ impl Listening {
                 self.offer_held();
             }
         }
-        if queue.load.overrun.load(Ordering::Relaxed) {
+        if queue.is_overrun() {
             tap.go_blind(Blindness::Slow);
         } else {
             tap.on_end();
         }
-        self.carry(tap.take()).await;
+        Box::pin(self.carry(tap.take())).await;
         self.offer_held();
     }
 
     async fn next(&mut self, queue: &mut Queue) -> Option<Heard> {
         if let Some(since) = self.held.since {
-            match timeout_at(since + MAX_HELD_TIME, queue.receiver.recv()).await {
+            match timeout_at(since + MAX_HELD_TIME, queue.next()).await {
                 Ok(heard) => return heard,
                 Err(_) => self.offer_held(),
             }
         }
-        queue.receiver.recv().await
+        queue.next().await
     }
 
     fn hold(&mut self, seen: Seen) {

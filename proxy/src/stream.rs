@@ -180,3 +180,99 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::ring;
+    use rustls::{RootCertStore, ServerConfig};
+    use rustls_pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Stream, Stream) {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(key.cert.der().clone()).unwrap();
+        let private = PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], private)
+            .unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0;
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let name = ServerName::try_from("localhost").unwrap();
+        tokio::try_join!(Stream::connect(Arc::new(client), name, tcp), Stream::accept(&acceptor, accepted))
+            .unwrap()
+    }
+
+    fn bytes(seed: usize, length: usize) -> Vec<u8> {
+        (0..length).map(|at| ((at * 31) ^ (at >> 8) ^ seed) as u8).collect()
+    }
+
+    /// Writes in pieces of odd sizes, then closes its half.
+    async fn write(mut stream: impl AsyncWrite + Unpin, bytes: &[u8]) {
+        let (mut from, mut size) = (0, 1);
+        while from < bytes.len() {
+            let to = (from + size).min(bytes.len());
+            stream.write_all(&bytes[from..to]).await.unwrap();
+            stream.flush().await.unwrap();
+            (from, size) = (to, size * 7 % 90_001 + 1);
+        }
+        stream.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn much_and_little_both_ways_and_an_end_each() {
+        let (client, server) = pair().await;
+        let (up, down) = (bytes(1, 3_000_000), bytes(2, 5_000_000));
+        let (client_reads, client_writes) = split(client);
+        let (server_reads, server_writes) = split(server);
+        let read_all = |mut stream: Box<dyn AsyncRead + Unpin + Send>| async move {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.unwrap();
+            all
+        };
+        let ((), (), at_server, at_client) = tokio::join!(
+            write(client_writes, &up),
+            write(server_writes, &down),
+            read_all(Box::new(server_reads)),
+            read_all(Box::new(client_reads)),
+        );
+        assert!(at_server == up && at_client == down);
+    }
+
+    #[tokio::test]
+    async fn the_buffer_is_given_back() {
+        let (mut client, mut server) = pair().await;
+        let sent = bytes(3, 400_000);
+        let mut got = vec![0; sent.len()];
+        let (sending, reading) = tokio::join!(
+            async {
+                client.write_all(&sent).await?;
+                client.flush().await
+            },
+            server.read_exact(&mut got)
+        );
+        sending.unwrap();
+        reading.unwrap();
+        assert!(got == sent);
+        // Nothing more is there: the next read finds that out.
+        let mut one = [0];
+        assert!(tokio::time::timeout(Duration::from_millis(1), server.read(&mut one)).await.is_err());
+        let Stream::Tls(tls) = &server else { panic!("no TLS") };
+        let wire = tls.get_ref().0;
+        assert_eq!((wire.ahead.capacity(), wire.coming), (0, Coming::Little));
+    }
+}

@@ -8,6 +8,7 @@
 
 mod client;
 mod fetch;
+mod odd;
 mod selected;
 mod server;
 

@@ -8,6 +8,7 @@ use mailferry_imap::frame::{Literal, Piece, Sync};
 use mailferry_imap::response::{Code, Status, StatusText};
 use mailferry_imap::token::{Part, Value};
 
+use super::odd::is_odd;
 use super::{Blindness, BodyNumber, MAX_KEPT, MAX_PENDING, MAX_TEXT, Observed, Selected, Tap, Way};
 
 /// A command that the client is in the middle of.
@@ -349,26 +350,6 @@ impl Partial {
             Some(Part::Literal(_) | Part::Streamed { .. }) | None => None,
         }
     }
-}
-
-/// Whether a message goes on with bytes that a source may store as others: line ends that are no CRLF, and NUL.
-fn is_odd(mut last: u8, bytes: &[u8], left: u64) -> bool {
-    let mut from = 0;
-    for at in memchr::memchr3_iter(b'\r', b'\n', 0, bytes) {
-        if at > from {
-            if last == b'\r' {
-                return true;
-            }
-            last = 0; // Anything but a line end.
-        }
-        match (last, bytes[at]) {
-            (b'\r', b'\n') => last = b'\n',
-            (b'\r', _) | (_, b'\n' | 0) => return true,
-            (_, byte) => last = byte,
-        }
-        from = at + 1;
-    }
-    last == b'\r' && (from < bytes.len() || left == 0)
 }
 
 /// Whether the literal that the last part announces is a whole message: any literal of an APPEND but the folder's name,
