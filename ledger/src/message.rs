@@ -171,6 +171,11 @@ impl Counts {
         self.mirrored + self.pending + self.skipped
     }
 
+    /// Every message that is recorded, those that are gone from the source among them.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.at_source() + self.gone
+    }
+
     /// Bytes of the messages at the source.
     pub fn bytes_at_source(&self) -> u64 {
         self.mirrored_bytes + self.pending_bytes + self.skipped_bytes

@@ -114,7 +114,7 @@ fn open_verified(store_dir: &Path, care: &Care) -> Result<(Store, Numbers), Trou
     if corrections.is_empty() {
         return Ok((store, numbers));
     }
-    // The counts are written with the messages, so this is a fault of ours; the messages are the truth.
+    // No record vanished, so this is a fault of ours; the messages are the truth.
     tracing::warn!(counts = corrections.len(), "Counts in the ledger were wrong and are corrected.");
     let numbers = commit_directly(&store, numbers, corrections)?;
     Ok((store, numbers))
@@ -217,7 +217,9 @@ impl<'a> Verify<'a> {
     fn compare(&mut self, mailbox: MailboxId, folder: FolderId, counted: Counts) -> Result<(), Trouble> {
         let key = key::counts(mailbox, folder);
         let noted = self.store.read(&key)?.map(|noted| codec::decode::<Counts>(&noted)).transpose()?;
-        if noted.unwrap_or_default() != counted {
+        let noted = noted.unwrap_or_default();
+        none_vanished(&noted, &counted)?;
+        if noted != counted {
             let value = codec::encode(&counted).map_err(|error| Trouble::Io(io::Error::other(error)))?;
             self.corrections.insert(key, Some(value));
         }
@@ -230,9 +232,18 @@ impl<'a> Verify<'a> {
         let messages = [&[key::MESSAGE], &folder[1..]].concat();
         if *counts != Counts::default() && self.store.page(&messages, &key::behind(&messages), 1)?.is_empty()
         {
+            none_vanished(counts, &Counts::default())?;
             self.corrections.insert(key.to_vec(), None);
         }
         Ok(())
+    }
+}
+
+/// Counts are written with the messages that they count: where fewer are found, the store lost some.
+fn none_vanished(noted: &Counts, found: &Counts) -> Result<(), Trouble> {
+    match noted.recorded().checked_sub(found.recorded()) {
+        None | Some(0) => Ok(()),
+        Some(lost) => Err(Trouble::Damaged(format!("{lost} messages that it counts are not in it"))),
     }
 }
 

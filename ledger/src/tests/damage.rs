@@ -194,12 +194,17 @@ async fn wrong_counts_are_corrected_when_the_ledger_opens() {
     filled(dir.path()).await;
     {
         let store = crate::store::Store::open(&store(dir.path()), Arc::new(RealDisk)).unwrap();
-        let wrong = crate::Counts { mirrored: 3, gone: 5, ..crate::Counts::default() };
-        let wrong = crate::codec::encode(&wrong).unwrap();
-        let planted =
-            [(TERRY, INBOX), (TERRY, FolderId(0)), (TERRY, FolderId(9)), (MailboxId(9), FolderId(0))];
-        let writes =
-            planted.map(|(mailbox, folder)| (crate::key::counts(mailbox, folder), Some(wrong.clone())));
+        let fewer = crate::Counts { mirrored: 3, gone: 5, ..crate::Counts::default() };
+        let none = crate::Counts { mirrored_bytes: 7, ..crate::Counts::default() };
+        let planted = [
+            (TERRY, INBOX, fewer),
+            (TERRY, FolderId(0), fewer),
+            (TERRY, FolderId(9), none),
+            (MailboxId(9), FolderId(0), none),
+        ];
+        let writes = planted.map(|(mailbox, folder, wrong)| {
+            (crate::key::counts(mailbox, folder), Some(crate::codec::encode(&wrong).unwrap()))
+        });
         store.write(Writes::from(writes), 1).unwrap();
     }
     let ledger = open(dir.path());
@@ -208,6 +213,25 @@ async fn wrong_counts_are_corrected_when_the_ledger_opens() {
     assert_eq!(ledger.mailbox_counts(TERRY).unwrap().gone, 0);
     assert_eq!(ledger.counts(TERRY, FolderId(9)).unwrap(), crate::Counts::default());
     assert_eq!(ledger.mailbox_counts(MailboxId(9)).unwrap(), crate::Counts::default());
+}
+
+/// A page of the store that is lost, or older than the rest, takes records along that nobody misses but their count.
+#[tokio::test]
+async fn a_ledger_with_fewer_messages_than_it_counts_is_damaged() {
+    for (folder, number) in [(INBOX, 5001), (FolderId(9), 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path()).await;
+        {
+            let store = crate::store::Store::open(&store(dir.path()), Arc::new(RealDisk)).unwrap();
+            let more = crate::Counts { mirrored: number, ..crate::Counts::default() };
+            let more = crate::codec::encode(&more).unwrap();
+            store.write(Writes::from([(crate::key::counts(TERRY, folder), Some(more))]), 1).unwrap();
+        }
+        let opened = Ledger::open(dir.path()).unwrap();
+        assert!(opened.set_aside.is_some());
+        let why = opened.ledger.rebuilt().unwrap().unwrap().why;
+        assert!(why.contains("1 messages"), "{why}");
+    }
 }
 
 /// A folder that cannot be used is no damage: nothing is set aside.
