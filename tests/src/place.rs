@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 /// A temporary folder that servers running under other users may enter; removed on drop.
 #[derive(Debug)]
@@ -37,10 +38,24 @@ impl Place {
     }
 }
 
-/// A loopback port that was free a moment ago. Servers that cannot report their own port need it.
+/// Ports that no outgoing connection is given (Linux: 32768 to 60999), so that nobody takes one between the look and
+/// the use but another harness.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A loopback port that was free a moment ago. Servers that cannot report their own port need it. Each is given once by
+/// a process, and each process begins elsewhere.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(7_919);
+    for _ in 0..count {
+        let port = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(port)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("every port from {} to {} is taken", PORTS.start, PORTS.end)
 }
 
 /// 127.0.0.1 with this port.

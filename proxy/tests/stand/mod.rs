@@ -1,10 +1,11 @@
 //! A private Dovecot, a ledger with one mailbox and a proxy before it; everything on free ports, in one temporary folder.
 #![allow(dead_code)]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mailferry_imap::MailboxId;
@@ -292,6 +293,15 @@ fn owner(folder: &Path) -> (u32, u32) {
     if meta.uid() == 0 { (65_534, 65_534) } else { (meta.uid(), meta.gid()) }
 }
 
+/// A port that outgoing connections are not given, given once by this process.
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number =
+            std::process::id().wrapping_mul(7_919).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(number % 22_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
