@@ -5,8 +5,10 @@
 //! with whatever was under way ([`Batches::run`]).
 
 mod add;
+mod endpoints;
 mod error;
 mod figures;
+mod mailboxes;
 mod remove;
 mod spec;
 mod status;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxId, MailboxState, Note, Vault};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxId, MailboxState, Vault};
 use mailferry_spool::Spool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -194,56 +196,6 @@ impl Batches {
         }
     }
 
-    /// Adds or changes an endpoint.
-    ///
-    /// # Errors
-    /// [`BatchError::Unfit`] names the field.
-    pub async fn endpoint_add(&self, spec: EndpointSpec) -> Result<Outcome, BatchError> {
-        let endpoint = spec.endpoint()?;
-        let _turn = self.desk.turn.lock().await;
-        if self.desk.ledger.endpoint(&endpoint.name)?.as_ref() == Some(&endpoint) {
-            return Ok(Outcome::Already);
-        }
-        let mut change = self.desk.ledger.change();
-        change.put_endpoint(endpoint);
-        change.commit().await?;
-        Ok(Outcome::Done)
-    }
-
-    /// Every endpoint, by name.
-    ///
-    /// # Errors
-    /// [`BatchError::Read`].
-    pub fn endpoints(&self) -> Result<Vec<EndpointSpec>, BatchError> {
-        Ok(self.desk.ledger.endpoints()?.into_iter().map(EndpointSpec::from).collect())
-    }
-
-    /// One endpoint.
-    ///
-    /// # Errors
-    /// [`BatchError::NoEndpoint`].
-    pub fn endpoint(&self, name: &str) -> Result<EndpointSpec, BatchError> {
-        self.desk.endpoint(name).map(EndpointSpec::from)
-    }
-
-    /// Removes an endpoint that no batch uses.
-    ///
-    /// # Errors
-    /// [`BatchError::EndpointInUse`].
-    pub async fn endpoint_remove(&self, name: &str) -> Result<Outcome, BatchError> {
-        let _turn = self.desk.turn.lock().await;
-        if self.desk.ledger.endpoint(name)?.is_none() {
-            return Ok(Outcome::Already);
-        }
-        if let Some(batch) = self.desk.ledger.batches()?.into_iter().find(|batch| batch.endpoint == name) {
-            return Err(BatchError::EndpointInUse { endpoint: name.to_owned(), batch: batch.name });
-        }
-        let mut change = self.desk.ledger.change();
-        change.remove_endpoint(name);
-        change.commit().await?;
-        Ok(Outcome::Done)
-    }
-
     /// Adds a batch: all of the CSV file or nothing. The same file again renews the passwords, no more.
     ///
     /// # Errors
@@ -418,92 +370,6 @@ impl Batches {
     /// [`BatchError::NoBatch`].
     pub fn batch_status(&self, name: &str) -> Result<BatchStatus, BatchError> {
         self.desk.batch_status(&self.desk.batch(name)?)
-    }
-
-    /// The mailboxes of a batch, or of all, in the order of their CSV files.
-    ///
-    /// # Errors
-    /// [`BatchError::NoBatch`].
-    pub fn mailboxes(&self, batch: Option<&str>) -> Result<Vec<MailboxStatus>, BatchError> {
-        let mailboxes = match batch {
-            Some(name) => self.desk.ledger.mailboxes(&self.desk.batch(name)?.name)?,
-            None => self.desk.ledger.all_mailboxes()?,
-        };
-        mailboxes.into_iter().map(|mailbox| self.desk.mailbox_status(mailbox)).collect()
-    }
-
-    /// One mailbox in full.
-    ///
-    /// # Errors
-    /// [`BatchError::NoMailbox`].
-    pub fn mailbox(&self, address: &str, skipped: ShowSkipped) -> Result<MailboxDetail, BatchError> {
-        self.desk.mailbox_detail(self.desk.mailbox(address)?, skipped)
-    }
-
-    /// Tries a mailbox again at once.
-    ///
-    /// # Errors
-    /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
-    pub async fn retry(&self, address: &str) -> Result<Outcome, BatchError> {
-        let mailbox = self.desk.mailbox(address)?;
-        self.desk.started(&mailbox.batch)?;
-        self.desk.fleet.sync_now(mailbox.id);
-        Ok(Outcome::Done)
-    }
-
-    /// The operator's word: the deletions that a mailbox's cap held back go with the next pass, which is at once.
-    ///
-    /// # Errors
-    /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
-    pub async fn allow_deletions(&self, address: &str, by: &str) -> Result<Outcome, BatchError> {
-        let mailbox = self.desk.mailbox(address)?;
-        let batch = self.desk.started(&mailbox.batch)?;
-        let held: u32 =
-            self.desk.ledger.folders(mailbox.id)?.iter().map(|folder| folder.held_deletions).sum();
-        if held == 0 {
-            return Ok(Outcome::Already);
-        }
-        let mut change = self.desk.ledger.change();
-        change.put_note(Note {
-            at: Timestamp::now(),
-            who: by.to_owned(),
-            batch: Some(batch.name.clone()),
-            address: Some(mailbox.address.clone()),
-            what: "deletions above the cap allowed".into(),
-            reason: format!("{held} held"),
-        });
-        change.commit().await?;
-        if self.desk.fleet.allow_deletions(mailbox.id).await {
-            return Ok(Outcome::Done);
-        }
-        Err(BatchError::Pass { address: mailbox.address, error: Box::new(PassError::Stopped) })
-    }
-
-    /// Records that the user of a mailbox works on Office 365; `by` says who says so and how they know. The first
-    /// declaration stays.
-    ///
-    /// # Errors
-    /// [`BatchError::NoMailbox`].
-    pub async fn declare_moved(&self, address: &str, by: &str) -> Result<Outcome, BatchError> {
-        let mailbox = self.desk.mailbox(address)?;
-        if mailbox.declared_moved.is_some() {
-            return Ok(Outcome::Already);
-        }
-        let (now, by) = (Timestamp::now(), by.to_owned());
-        let mut change = self.desk.ledger.change();
-        change.put_note(Note {
-            at: now,
-            who: by.clone(),
-            batch: Some(mailbox.batch.clone()),
-            address: Some(mailbox.address.clone()),
-            what: "declared moved".into(),
-            reason: by.clone(),
-        });
-        change.update_mailbox(mailbox.id, move |mailbox| {
-            mailbox.declared_moved.get_or_insert((now, by));
-        });
-        change.commit().await?;
-        Ok(Outcome::Done)
     }
 
     /// Judges the gate of a batch by what is recorded at this moment.
