@@ -10,6 +10,32 @@ use super::*;
 use crate::response::{Code, Response, Status};
 use crate::{Flags, FolderName, InternalDate, UidSet};
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_bytes_of_a_server_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        words in proptest::collection::vec(proptest::sample::select(vec![
+            "* ", "1 FETCH (", "BODY[] ", "{3}\r\n", "abc", ")", "\r\n", "M1 OK ", "UID 7 ", "\"", "+ ", "* BYE x\r\n", "X {2}\r\n",
+        ]), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for stream in [bytes.as_slice(), words.concat().as_bytes()] {
+                let (ours, mut theirs) = duplex(1 << 16);
+                theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
+                theirs.write_all(stream).await.unwrap();
+                drop(theirs);
+                let mut session = wrap(ours, "test:143", Limits { idle: Duration::MAX, ..limits() }).await.unwrap();
+                while session.halves().1.next().await.is_ok() {}
+            }
+        });
+    }
+}
+
+mod appends;
+mod logins;
+
 /// Plays a server: lines that begin with `S: ` are sent, those with `C: ` must come. `\r\n` are added; a `\` at the end
 /// of a line leaves them out, a `|` puts them in. After the script the connection is closed.
 fn play(script: &'static str, piece: usize) -> (DuplexStream, JoinHandle<()>) {
@@ -120,119 +146,6 @@ async fn bodies_come_the_same_however_the_bytes_fall() {
     }
 }
 
-/// Appends while the reader is driven; gives what came of it and the answer's code.
-async fn append(session: &mut Session, flags: &Flags, body: &[u8]) -> (bool, Option<Code>) {
-    let date = InternalDate::parse(b"01-Jul-2020 10:00:00 +0200");
-    let folder = FolderName::from_text("a\"b\\c");
-    let (writer, reader) = session.halves();
-    let write = async {
-        match writer.append(&folder, flags, date, body.len() as u64).await.unwrap() {
-            Append::Refused(_) => return false,
-            Append::Open(_) => writer.chunk(body).await.unwrap(),
-        }
-        writer.finish().await.unwrap();
-        writer.flush().await.unwrap();
-        true
-    };
-    let read = async {
-        loop {
-            if let Event::Tagged { text, .. } = reader.next().await.unwrap() {
-                break text.code;
-            }
-        }
-    };
-    tokio::join!(write, read)
-}
-
-#[tokio::test]
-async fn appends_with_each_kind_of_literal() {
-    let seen: Flags = ["\\Seen", "$x"].into_iter().collect();
-    let (mut free, server) = session(
-        "S: * OK [CAPABILITY IMAP4rev1 LITERAL+] hello
-        C: M1 APPEND \"a\\\"b\\\\c\" (\\Seen $x) \" 1-Jul-2020 10:00:00 +0200\" {5000+}
-        C: 0\\
-        S: * 1 EXISTS
-        S: M1 OK [APPENDUID 7 9] done",
-        3,
-    )
-    .await;
-    // The script looks at the first byte of the body only.
-    let (went, code) = append(&mut free, &seen, &[b'0'; 5_000]).await;
-    assert!(went && matches!(code, Some(Code::AppendUid(..))));
-    server.await.unwrap();
-
-    let (mut small, server) = session(
-        "S: * OK [CAPABILITY IMAP4rev1 LITERAL-] hello
-        C: M1 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {3+}
-        C: abc
-        S: M1 OK done
-        C: M2 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {4097}
-        S: + go on {5}
-        C: 1\\
-        S: M2 NO [OVERQUOTA] full",
-        1,
-    )
-    .await;
-    assert_eq!(append(&mut small, &Flags::default(), b"abc").await, (true, None));
-    let (went, code) = append(&mut small, &Flags::default(), &[b'1'; 4_097]).await;
-    assert_eq!((went, code), (true, Some(Code::Other("OVERQUOTA".into()))));
-    server.await.unwrap();
-
-    for plus in ["S: +", "S: + ", "S: +OK", "S: + Ready for additional command text."] {
-        let script = format!(
-            "S: * OK [CAPABILITY IMAP4rev1] hello
-            C: M1 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {{3}}
-            S: * 4 EXISTS
-            S: M1 NO [TRYCREATE] no such folder
-            C: M2 APPEND \"a\\\"b\\\\c\" () \" 1-Jul-2020 10:00:00 +0200\" {{3}}
-            {plus}
-            C: abc
-            S: M2 OK done"
-        );
-        let (mut asked, server) = session(script.leak(), 2).await;
-        let refused = append(&mut asked, &Flags::default(), b"abc").await;
-        assert_eq!(refused, (false, Some(Code::TryCreate)));
-        assert_eq!(append(&mut asked, &Flags::default(), b"abc").await, (true, None));
-        server.await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn the_writer_holds_to_what_it_announced() {
-    let (mut session, _server) = session("S: * OK [CAPABILITY IMAP4rev1 LITERAL+] hello\n C: x", 9).await;
-    let (writer, _) = session.halves();
-    assert!(matches!(writer.chunk(b"x").await, Err(Error::Misuse { .. })));
-    assert!(matches!(writer.send("NOOP\r\nM9 LOGOUT").await, Err(Error::Misuse { .. })));
-    let odd = FolderName::from_wire(&b"a\r\nb"[..]);
-    assert!(matches!(writer.append(&odd, &Flags::default(), None, 3).await, Err(Error::Misuse { .. })));
-    writer.append(&FolderName::inbox(), &Flags::default(), None, 3).await.unwrap();
-    assert!(matches!(writer.send("NOOP").await, Err(Error::Misuse { .. })));
-    writer.chunk(b"ab").await.unwrap();
-    assert!(matches!(writer.finish().await, Err(Error::Misuse { .. })));
-    assert!(matches!(writer.chunk(b"cd").await, Err(Error::Misuse { .. })));
-    writer.chunk(b"c").await.unwrap();
-    writer.finish().await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_abandoned_append_is_the_end_of_the_writer() {
-    let (ours, mut theirs) = duplex(1 << 16);
-    theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
-    let mut session = wrap(ours, "test:143", limits()).await.unwrap();
-    let (writer, reader) = session.halves();
-    let (inbox, flags) = (FolderName::inbox(), Flags::default());
-    let abandoned = tokio::time::timeout(Duration::from_secs(1), writer.append(&inbox, &flags, None, 9));
-    assert!(abandoned.await.is_err());
-    // The next command would be taken for the body.
-    theirs.write_all(b"+ go\r\n* 1 EXISTS\r\n").await.unwrap();
-    assert_eq!(reader.next().await.unwrap(), Event::Untagged(Response::Exists(1)));
-    writer.send("NOOP").await.unwrap_err();
-    writer.flush().await.unwrap_err();
-    let mut came = vec![0; 100];
-    let length = theirs.read(&mut came).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&came[..length]), "M1 APPEND \"INBOX\" () {9}\r\n");
-}
-
 #[tokio::test]
 async fn memory_does_not_grow_with_what_passes() {
     let (ours, mut theirs) = duplex(1 << 16);
@@ -324,143 +237,6 @@ async fn what_is_kept_of_one_response_is_bounded() {
     assert_eq!(streamed, b"ghijk");
     let kept: Vec<_> = fetched.sections.iter().map(|(item, text)| (item.as_str(), text.as_ref())).collect();
     assert_eq!(kept, [("BODY[1]", b"abcdef".as_slice()), ("BODY[3]", b"lmno")]);
-}
-
-#[tokio::test]
-async fn copies_and_moves_tell_their_pairs() {
-    let (mut session, server) = session(
-        "S: * OK [CAPABILITY IMAP4rev1] hello
-        C: M1 UID MOVE 3:4 \"a\"
-        S: [COPYUID 14 3:4 415,414]
-        S: * 2 EXPUNGE
-        S: M1 OK moved
-        C: M2 UID COPY 3:4 \"a\"
-        S: M2 OK [COPYUID 14 1:4294967295 1:4294967295] copied",
-        9,
-    )
-    .await;
-    let (set, folder) = (UidSet::parse(b"3:4").unwrap(), FolderName::from_wire(&b"a"[..]));
-    let moved = session.uid_move(&set, &folder).await.unwrap();
-    let moved: Vec<_> = moved.iter().map(|(from, to)| (from.value(), to.value())).collect();
-    assert_eq!(moved, [(3, 415), (4, 414)]);
-    // More pairs than were asked for are not even looked at.
-    assert_eq!(session.uid_copy(&set, &folder).await.unwrap(), []);
-    server.await.unwrap();
-}
-
-#[tokio::test]
-async fn logins() {
-    let (mut session, server) = session(
-        "S: * OK hello
-        C: M1 CAPABILITY
-        S: * CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2
-        S: M1 OK done
-        C: M2 LOGIN \"joe\" \"pass\\\"word\"
-        S: M2 NO LOGIN joe pass\"word is wrong
-        C: M3 AUTHENTICATE PLAIN YQBiAHBhc3Mid29yZA==
-        S: M3 BAD YQBiAHBhc3Mid29yZA== is wrong
-        C: M4 AUTHENTICATE XOAUTH2 dXNlcj1qb2UBYXV0aD1CZWFyZXIgcGFzcyJ3b3JkAQE=
-        S: + eyJzdGF0dXMiOiI0MDAifQ==
-        C: 
-        S: M4 NO AUTHENTICATE failed.
-        C: M5 LOGIN {4}
-        S: * OK wait
-        S: + go
-        C: jo\u{eb} {9}
-        S: + go
-        C: pass\"word
-        S: M5 OK [CAPABILITY IMAP4rev1 LITERAL+] in
-        C: M6 LOGOUT
-        S: * BYE bye
-        S: M6 OK",
-        2,
-    )
-    .await;
-    assert_eq!(session.greeting(), "hello");
-    let error = session.login("joe", &secret()).await.unwrap_err();
-    assert_eq!(error.to_string(), "test:143: LOGIN refused: NO LOGIN joe [secret] is wrong");
-    let error = session.authenticate_plain("a", "b", &secret()).await.unwrap_err();
-    assert_eq!(error.to_string(), "test:143: AUTHENTICATE PLAIN refused: BAD [secret] is wrong");
-    let error = session.authenticate_xoauth2("joe", &secret()).await.unwrap_err();
-    let told = "test:143: AUTHENTICATE XOAUTH2 refused: NO AUTHENTICATE failed. {\"status\":\"400\"}";
-    assert_eq!(error.to_string(), told);
-    session.login("jo\u{eb}", &secret()).await.unwrap();
-    assert!(session.capabilities().has("LITERAL+") && !session.capabilities().has("SASL-IR"));
-    assert!(!format!("{session:?}").contains("pass"));
-    session.logout().await.unwrap();
-    server.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_password_does_not_leave_where_it_must_not() {
-    let (mut session, _server) = session("S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hello", 9).await;
-    assert!(matches!(session.login("joe", &secret()).await, Err(Error::Unsupported { .. })));
-    let plain = session.authenticate_plain("", "joe", &secret()).await;
-    assert!(matches!(plain, Err(Error::Unsupported { .. })));
-    assert_eq!(session.halves().0.queued(), 0);
-}
-
-#[tokio::test]
-async fn authenticate_without_initial_response_asks_again_what_the_server_can_do() {
-    let (mut session, server) = session(
-        "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello
-        C: M1 AUTHENTICATE PLAIN
-        S: +
-        C: AGIAcGFzcyJ3b3Jk
-        S: M1 OK in
-        C: M2 CAPABILITY
-        S: * CAPABILITY IMAP4rev1 UIDPLUS
-        S: M2 OK done",
-        1,
-    )
-    .await;
-    session.authenticate_plain("", "b", &secret()).await.unwrap();
-    assert!(session.capabilities().has("UIDPLUS"));
-    server.await.unwrap();
-}
-
-#[tokio::test]
-async fn greetings_that_are_none() {
-    for (greeting, expected) in [
-        ("S: * BYE [ALERT] go away", "test:143: server closed the connection: go away"),
-        ("S: 220 smtp.example.org ESMTP", "test:143: protocol error: no IMAP greeting"),
-        ("S: \u{15}\u{3}", "test:143: protocol error: no IMAP greeting"),
-        ("S: M1 OK hello", "test:143: protocol error: no IMAP greeting"),
-        ("", "test:143: connection lost: closed by the server"),
-    ] {
-        let (io, _server) = play(greeting, 9);
-        let error = wrap(io, "test:143", limits()).await.unwrap_err();
-        assert_eq!(error.to_string(), expected);
-    }
-}
-
-async fn start_tls(script: &'static str) -> Result<(), Error> {
-    let (io, _server) = play(script, 1_000);
-    let mut session = Session::greeted(io::Stream::Other(Box::new(io)), "test:143".into(), limits()).await?;
-    session.start_tls().await
-}
-
-#[tokio::test]
-async fn nothing_said_in_the_clear_survives_starttls() {
-    let injected = start_tls(
-        "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello
-        C: M1 STARTTLS
-        S: M1 OK go|* CAPABILITY IMAP4rev1 LITERAL+|M2 OK done",
-    )
-    .await;
-    assert_eq!(injected.unwrap_err().to_string(), "test:143: protocol error: plaintext after STARTTLS");
-    let injected = start_tls(
-        "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello
-        C: M1 STARTTLS
-        S: M1 OK go|x\\",
-    )
-    .await;
-    assert_eq!(injected.unwrap_err().to_string(), "test:143: protocol error: plaintext after STARTTLS");
-    let none = start_tls("S: * OK [CAPABILITY IMAP4rev1] hello").await;
-    assert!(matches!(none, Err(Error::Unsupported { what: "STARTTLS", .. })));
-    let before = start_tls("S: * PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hello").await;
-    assert!(matches!(before, Err(Error::Unsupported { what: "STARTTLS", .. })));
-    start_tls("S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hello\n C: M1 STARTTLS\n S: M1 OK go").await.unwrap();
 }
 
 #[tokio::test]
@@ -641,28 +417,5 @@ async fn hostile_servers_end_in_errors() {
         let is_broken_in_body = hostile.ends_with(b"{9}\r\nabc\r\n)\r\n");
         assert!(matches!(error, Error::Protocol { .. }) != is_broken_in_body, "{begin}: {error}");
         assert_eq!(reader.next().await.unwrap_err().to_string(), error.to_string());
-    }
-}
-
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
-    #[test]
-    fn no_bytes_of_a_server_panic(
-        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
-        words in proptest::collection::vec(proptest::sample::select(vec![
-            "* ", "1 FETCH (", "BODY[] ", "{3}\r\n", "abc", ")", "\r\n", "M1 OK ", "UID 7 ", "\"", "+ ", "* BYE x\r\n", "X {2}\r\n",
-        ]), 0..40),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            for stream in [bytes.as_slice(), words.concat().as_bytes()] {
-                let (ours, mut theirs) = duplex(1 << 16);
-                theirs.write_all(b"* OK [CAPABILITY IMAP4rev1] hello\r\n").await.unwrap();
-                theirs.write_all(stream).await.unwrap();
-                drop(theirs);
-                let mut session = wrap(ours, "test:143", Limits { idle: Duration::MAX, ..limits() }).await.unwrap();
-                while session.halves().1.next().await.is_ok() {}
-            }
-        });
     }
 }
