@@ -4,6 +4,8 @@
 //! mechanisms with channel binding (`SCRAM-*-PLUS`: the channel ends here), referrals (they lead around the proxy) and the source's
 //! `STARTTLS` (TLS with the client is ours). Order, case and everything else stay as they are.
 
+use std::ops::Range;
+
 /// What the client's leg is like, which decides about `STARTTLS` and logins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Leg {
@@ -15,8 +17,7 @@ pub(crate) enum Leg {
 
 /// The line with its capability list filtered, or `None` when it stays as it is.
 pub(crate) fn filtered(line: &[u8], leg: Leg) -> Option<Vec<u8>> {
-    let start = list_start(line)?;
-    let end = line[start..].iter().position(|byte| matches!(byte, b'\r' | b'\n' | b']'))? + start;
+    let Range { start, end } = list_range(line)?;
     let list = &line[start..end];
     let mut kept = Vec::with_capacity(line.len() + 24);
     kept.extend_from_slice(&line[..start]);
@@ -42,9 +43,14 @@ pub(crate) fn filtered(line: &[u8], leg: Leg) -> Option<Vec<u8>> {
 
 /// The capability list that a line carries.
 pub(crate) fn list(line: &[u8]) -> Option<&[u8]> {
-    let list = &line[list_start(line)?..];
-    let end = list.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b']'))?;
-    Some(&list[..end])
+    line.get(list_range(line)?)
+}
+
+/// Where it stands.
+pub(crate) fn list_range(line: &[u8]) -> Option<Range<usize>> {
+    let start = list_start(line)?;
+    let end = line[start..].iter().position(|byte| matches!(byte, b'\r' | b'\n' | b']'))? + start;
+    Some(start..end)
 }
 
 /// Whether a line that begins with these bytes carries a capability list.
@@ -57,9 +63,6 @@ pub(crate) enum Carries {
     /// More bytes will tell.
     Perhaps,
 }
-
-/// The longest tag for which a capability list is looked for.
-const MAX_TAG: usize = 128;
 
 /// Looks at the first bytes of a line, which may be cut anywhere.
 pub(crate) fn carries_list(start: &[u8]) -> Carries {
@@ -83,43 +86,43 @@ enum Place {
     Undecided,
 }
 
-/// Finds the first byte of the list: after `* CAPABILITY ` or `<tag or *> <status> [CAPABILITY `.
+/// Finds the first byte of the list: after `* CAPABILITY ` or `<tag or *> <status> [CAPABILITY `, with any number of blanks
+/// between the words, and none before the bracket, as lenient clients read them.
 fn place(line: &[u8]) -> Place {
-    let Some(space) = memchr::memchr2(b' ', b'\n', &line[..line.len().min(MAX_TAG)]) else {
-        return if line.len() < MAX_TAG && line.first() != Some(&b'+') {
-            Place::Undecided
-        } else {
-            Place::Nowhere
-        };
-    };
-    if line[space] == b'\n' || space == 0 || &line[..space] == b"+" {
+    if line.first() == Some(&b'+') {
         return Place::Nowhere;
     }
-    let rest = &line[space + 1..];
+    let Some(space) = memchr::memchr2(b' ', b'\n', line) else { return Place::Undecided };
+    if space == 0 || line[space] == b'\n' {
+        return Place::Nowhere;
+    }
+    let at = behind_blanks(line, space);
     let untagged = &line[..space] == b"*";
-    let words: &[&[u8]] = if untagged {
-        &[
-            b"CAPABILITY ",
-            b"OK [CAPABILITY ",
-            b"NO [CAPABILITY ",
-            b"BAD [CAPABILITY ",
-            b"PREAUTH [CAPABILITY ",
-            b"BYE [CAPABILITY ",
-        ]
-    } else {
-        &[b"OK [CAPABILITY ", b"NO [CAPABILITY ", b"BAD [CAPABILITY "]
-    };
-    let mut undecided = false;
-    for word in words {
-        let length = word.len().min(rest.len());
-        if rest[..length].eq_ignore_ascii_case(&word[..length]) {
-            if length == word.len() {
-                return Place::At(space + 1 + length);
-            }
-            undecided = true;
+    let statuses: &[&[u8]] =
+        if untagged { &[b"OK", b"NO", b"BAD", b"PREAUTH", b"BYE"] } else { &[b"OK", b"NO", b"BAD"] };
+    let mut decided = if untagged { word(line, at, b"CAPABILITY ") } else { Place::Nowhere };
+    for status in statuses {
+        match (word(line, at, status), &decided) {
+            (Place::At(end), _) => return word(line, behind_blanks(line, end), b"[CAPABILITY "),
+            (Place::Undecided, Place::Nowhere) => decided = Place::Undecided,
+            (Place::Undecided | Place::Nowhere, _) => {}
         }
     }
-    if undecided { Place::Undecided } else { Place::Nowhere }
+    decided
+}
+
+fn behind_blanks(line: &[u8], at: usize) -> usize {
+    at + line[at..].iter().take_while(|byte| **byte == b' ').count()
+}
+
+/// Where the line goes on behind a word that may stand at this place.
+fn word(line: &[u8], at: usize, word: &[u8]) -> Place {
+    let length = word.len().min(line.len() - at);
+    match line[at..at + length].eq_ignore_ascii_case(&word[..length]) {
+        true if length == word.len() => Place::At(at + length),
+        true => Place::Undecided,
+        false => Place::Nowhere,
+    }
 }
 
 fn honoured(name: &[u8], leg: Leg) -> bool {
@@ -172,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_found_behind_long_tags_and_doubled_blanks() {
+        let tag = "t".repeat(500);
+        assert_eq!(
+            open(&format!("{tag} OK [CAPABILITY A COMPRESS=DEFLATE] x\r\n")),
+            format!("{tag} OK [CAPABILITY A] x\r\n")
+        );
+        assert_eq!(open("*  CAPABILITY A COMPRESS=DEFLATE\r\n"), "*  CAPABILITY A\r\n");
+        assert_eq!(open("* CAPABILITY  COMPRESS=DEFLATE  A\r\n"), "* CAPABILITY   A\r\n");
+        assert_eq!(open("a  OK   [CAPABILITY A STARTTLS] x\r\n"), "a  OK   [CAPABILITY A] x\r\n");
+        assert_eq!(open("* OK[CAPABILITY A STARTTLS] x\r\n"), "* OK[CAPABILITY A] x\r\n");
+    }
+
+    #[test]
     fn text_that_only_looks_like_a_list_stays() {
         assert_eq!(open("* OK see [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE]\r\n"), "same");
         assert_eq!(open("* LIST () \"/\" COMPRESS=DEFLATE\r\n"), "same");
@@ -189,13 +205,24 @@ mod tests {
 
     #[test]
     fn a_cut_line_is_undecided_for_no_longer_than_it_must() {
-        for line in ["* CAPABILITY ", "* OK [CAPABILITY ", "tag OK [capability "] {
+        let tag = "t".repeat(1000);
+        let tagged = format!("{tag}  no  [CAPABILITY ");
+        for line in [
+            "* CAPABILITY ",
+            "* OK [CAPABILITY ",
+            "tag OK [capability ",
+            "*   Capability ",
+            "* OK[CAPABILITY ",
+            &tagged,
+        ] {
             for cut in 0..line.len() {
                 assert_eq!(carries_list(&line.as_bytes()[..cut]), Carries::Perhaps, "{}", &line[..cut]);
             }
             assert_eq!(carries_list(line.as_bytes()), Carries::Yes);
         }
-        for line in ["* 1", "* OK [U", "+", "+ x", "a OK x", "a\r\n", "* LIST", " x"] {
+        for line in
+            ["* 1", "* OK [U", "+", "+ x", "a OK x", "a\r\n", "* LIST", " x", "+x OK [", "* OKAY", "* OK  x"]
+        {
             assert_eq!(carries_list(line.as_bytes()), Carries::No, "{line}");
         }
     }

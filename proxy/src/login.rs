@@ -84,6 +84,8 @@ struct Entry<'a> {
     from_client: Wiped,
     source: Stream,
     from_source: Framer,
+    /// The source is behind a literal: what comes is the rest of a response, whatever it looks like.
+    within_response: bool,
     /// To our own `ID`.
     answer: Answer,
     door: Door,
@@ -117,6 +119,7 @@ pub(crate) async fn enter(
         from_client: Wiped(BytesMut::with_capacity(USUAL)),
         source,
         from_source: Framer::server().with_max_line(MAX_BUFFERED),
+        within_response: false,
         answer: Answer::No,
         door: Door::new(leg, learning),
     };
@@ -272,7 +275,12 @@ impl Entry<'_> {
                 }
                 continue;
             }
+            let within = self.within_response;
+            if let Some(Piece::Line { literal, .. }) = &piece {
+                self.within_response = literal.is_some();
+            }
             match piece {
+                Some(Piece::Line { text, .. }) if within => self.say(&text).await?,
                 Some(Piece::Line { text, .. }) => match self.door.on_server_line(&text) {
                     Heard::Line => self.say_line(&text).await?,
                     Heard::LoggedIn => {

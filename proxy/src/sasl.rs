@@ -3,7 +3,9 @@
 //! mechanisms show none, or a token that is soon worth nothing.
 //!
 //! Where a client asks to act as somebody else (an authzid that is not its authcid), no name is told: a source that
-//! does not care for the authzid logs the authcid in, and which of the two it was is not to be seen.
+//! does not care for the authzid logs the authcid in, and which of the two it was is not to be seen. So it is with
+//! OAUTHBEARER always: its only name is an authzid, and whose token it is only the source can tell. XOAUTH2's name is no
+//! authzid but the account that the token must be for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +32,7 @@ enum Mechanism {
     Login,
     /// `user=` and SOH.
     XOAuth2,
-    /// RFC 7628 and RFC 5802 begin with the same header: `n,a=authzid,`.
+    /// RFC 7628. Its one name is an authzid.
     OAuthBearer,
     /// RFC 2195: name, space, digest.
     CramMd5,
@@ -126,7 +128,6 @@ fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
             let mut users = clear.split(|byte| *byte == 1).filter_map(|field| field.strip_prefix(b"user="));
             users.next().filter(|_| users.next().is_none())?.to_vec()
         }
-        Mechanism::OAuthBearer => authzid(clear)?,
         Mechanism::CramMd5 => clear[..clear.iter().rposition(|byte| *byte == b' ')?].to_vec(),
         Mechanism::Scram => {
             let mut fields = clear.split(|byte| *byte == b',').skip(1);
@@ -135,7 +136,7 @@ fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
             let user = unescaped(user);
             only(authzid(clear).as_deref(), &user)?.to_vec()
         }
-        Mechanism::Opaque => return None,
+        Mechanism::OAuthBearer | Mechanism::Opaque => return None,
     };
     String::from_utf8(name).ok().filter(|name| !name.is_empty())
 }
@@ -215,7 +216,6 @@ mod tests {
         check("PLAIN", &["ann"], None);
         check("LOGIN", &["ann", "secret"], Some("ann"));
         check("XOAUTH2", &["user=ann@example.com\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
-        check("OAUTHBEARER", &["n,a=ann@example.com,\x01auth=Bearer t\x01\x01"], Some("ann@example.com"));
         check("CRAM-MD5", &["ann lee 0123456789abcdef"], Some("ann lee"));
         check("SCRAM-SHA-256", &["n,,n=ann=2Clee,r=nonce", "c=biws,r=x,p=y"], Some("ann,lee"));
         check("SCRAM-SHA-1", &["n,a=b=3Dob,n=b=3Dob,r=nonce"], Some("b=ob"));
@@ -234,6 +234,7 @@ mod tests {
             ("SCRAM-SHA-256", "n,a=bob,"),
             ("SCRAM-SHA-256", "n,n=bob,n=admin,r=nonce"),
             ("XOAUTH2", "user=ann\x01user=admin\x01auth=Bearer t\x01\x01"),
+            ("OAUTHBEARER", "n,a=ann@example.com,\x01auth=Bearer t\x01\x01"),
         ] {
             assert_eq!(seen(mechanism, &[response]), None, "{mechanism} {response:?}");
         }

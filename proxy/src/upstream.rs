@@ -14,11 +14,15 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::filter::list_range;
 use crate::proxy_protocol::{self, Ends};
 use crate::stream::{Stream, tune};
 
 /// The longest line that the source may say before a login.
 const MAX_LINE: usize = 64 * 1024;
+
+/// How a greeting begins that wants a login.
+const OK: &[u8] = b"* OK";
 
 /// How long one address of the source has before the next one is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -106,7 +110,7 @@ async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Resul
     let mut rest = BytesMut::new();
     let mut stream = Stream::Plain(tcp);
     let greeting = line(&mut stream, &mut rest).await?;
-    if !begins(&greeting, b"* OK") {
+    if !begins(&greeting, OK) {
         // PREAUTH cannot be secured (RFC 9051 section 7.1.4); BYE is passed on.
         let bye = begins(&greeting, b"* BYE");
         return if bye {
@@ -137,12 +141,15 @@ async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Resul
 
 /// The greeting's text with the list that holds under TLS in place of the one that was said in the clear.
 fn with_capabilities(greeting: &[u8], capabilities: Option<&[u8]>) -> Bytes {
-    let text = greeting.strip_prefix(b"* OK").unwrap_or_default();
-    let text = match text.strip_prefix(b" [CAPABILITY ") {
-        Some(code) => code.iter().position(|byte| *byte == b']').map_or(&b"\r\n"[..], |end| &code[end + 1..]),
+    let (ok, text) = greeting.split_at_checked(OK.len()).unwrap_or((OK, b"\r\n"));
+    let text = match list_range(greeting) {
+        Some(list) => {
+            let behind = &greeting[list.end..];
+            behind.strip_prefix(b"]").unwrap_or(behind)
+        }
         None => text,
     };
-    let mut line = BytesMut::from(&b"* OK"[..]);
+    let mut line = BytesMut::from(ok);
     if let Some(capabilities) = capabilities {
         line.extend_from_slice(b" [CAPABILITY ");
         line.extend_from_slice(capabilities.trim_ascii());
@@ -235,5 +242,14 @@ mod tests {
         );
         assert_eq!(told("* OK ready\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n");
         assert_eq!(told("* OK [CAPABILITY X] ready\r\n", None), "* OK ready\r\n");
+        assert_eq!(told("* OK [CAPABILITY X\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN]\r\n");
+    }
+
+    #[test]
+    fn a_greeting_in_small_letters_is_one_under_tls_too() {
+        for greeting in ["* ok ready\r\n", "* ok [capability IMAP4rev1 STARTTLS] ready\r\n"] {
+            let line = with_capabilities(greeting.as_bytes(), Some(b"IMAP4rev1 AUTH=PLAIN\r\n"));
+            assert_eq!(line, "* ok [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n");
+        }
     }
 }

@@ -12,8 +12,9 @@ use mailferry_imap::frame::{Framer, Piece, Sync};
 
 use crate::filter::{Carries, Leg, carries_list, filtered};
 
-/// The longest line that is held back for its capability list.
-const MAX_HELD: usize = 16 * 1024;
+/// The longest line that is held back for its capability list, its end included; a longer one passes as it stands, however
+/// it is cut. As long as a line may be before the login.
+const MAX_HELD: usize = 64 * 1024;
 
 /// The longest line of the source that is followed. SEARCH answers on one line.
 const MAX_LINE: usize = 4 << 20;
@@ -93,10 +94,10 @@ impl Watch {
                     let end = bytes.len() - rest.len();
                     if !self.held.is_empty() {
                         self.held.clear();
-                        let line = filtered(&text, Leg::Open).map_or_else(|| text.clone(), Bytes::from);
+                        let line = rewritten(&text).map_or_else(|| text.clone(), Bytes::from);
                         out.extend(Some(line));
                         passed = end;
-                    } else if begins && let Some(line) = filtered(&text, Leg::Open) {
+                    } else if begins && let Some(line) = rewritten(&text) {
                         push(out, bytes, passed, at);
                         out.extend(Some(Bytes::from(line)));
                         passed = end;
@@ -111,7 +112,7 @@ impl Watch {
                         push(out, bytes, passed, at);
                         passed = bytes.len();
                         self.held.extend_from_slice(&bytes[at..]);
-                        if carries_list(&self.held) == Carries::No || self.held.len() > MAX_HELD {
+                        if self.held.len() >= MAX_HELD || carries_list(&self.held) == Carries::No {
                             self.release(out);
                         }
                     }
@@ -188,6 +189,11 @@ impl Watch {
             out.extend(Some(Bytes::from(std::mem::take(&mut self.held))));
         }
     }
+}
+
+/// A line whose capability list is to be another one.
+fn rewritten(line: &[u8]) -> Option<Vec<u8>> {
+    if line.len() > MAX_HELD { None } else { filtered(line, Leg::Open) }
 }
 
 fn push(out: &mut impl Extend<Bytes>, bytes: &Bytes, from: usize, to: usize) {
@@ -312,6 +318,23 @@ mod tests {
         assert_eq!(out.concat().len(), b"* 3 FETCH (FLAGS ())\r\n* CAPABILITY ".len() + MAX_HELD);
     }
 
+    #[test]
+    fn a_long_list_is_filtered_or_not_however_it_is_cut() {
+        let (start, end) = ("* CAPABILITY COMPRESS=DEFLATE ", " STARTTLS\r\n");
+        for (length, shorter) in
+            [(MAX_HELD - 1, true), (MAX_HELD, true), (MAX_HELD + 1, false), (1 << 18, false)]
+        {
+            let line = format!("{start}{}{end}", "x".repeat(length - start.len() - end.len()));
+            let whole = relayed("", line.as_bytes(), &[]);
+            assert_eq!(whole.0.len() < length, shorter, "{length}");
+            for cut in [1, 20, 16 << 10, MAX_HELD - 1, length - 2, length - 1] {
+                assert_eq!(relayed("", line.as_bytes(), &[cut]), whole, "{length} cut at {cut}");
+            }
+            let pieces: Vec<usize> = (0..length).step_by(1000).collect();
+            assert_eq!(relayed("", line.as_bytes(), &pieces), whole, "{length} in pieces");
+        }
+    }
+
     fn pieces() -> impl Strategy<Value = Vec<u8>> {
         let words = prop::sample::select(vec![
             "* ",
@@ -320,6 +343,8 @@ mod tests {
             "NO ",
             "CAPABILITY ",
             "[CAPABILITY ",
+            " ",
+            "long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-long-tag-",
             "COMPRESS ",
             "COMPRESS=DEFLATE ",
             "DEFLATE",

@@ -6,7 +6,7 @@ use super::{Cuts, Script, Side, same_for_all_cuts};
 use crate::filter::{Leg, filtered};
 use crate::watch::Watch;
 
-/// Beyond that, a line that is held back is let go as it is, sooner or later as it is cut.
+/// Beyond 64 KiB a line passes as it stands.
 const MAX_INPUT: usize = 8 << 10;
 
 /// See the module.
@@ -60,18 +60,22 @@ fn play(script: &Script<'_>, cuts: Cuts) -> Vec<u8> {
 fn reference(line: &[u8], leg: Leg) -> Vec<u8> {
     let upper = line.to_ascii_uppercase();
     let tag = upper.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let announced: Vec<Vec<u8>> = match tag {
-        b"" | b"+" => return line.to_vec(),
-        tag if tag.len() >= 128 || tag.contains(&b'\n') => return line.to_vec(),
-        b"*" => {
-            ["", "OK [", "NO [", "BAD [", "PREAUTH [", "BYE ["].map(|word| word.as_bytes().to_vec()).into()
-        }
-        _ => ["OK [", "NO [", "BAD ["].map(|word| word.as_bytes().to_vec()).into(),
+    let (statuses, untagged): (&[&str], _) = match tag {
+        b"*" => (&["OK", "NO", "BAD", "PREAUTH", "BYE"], true),
+        tag if tag.is_empty() || tag.starts_with(b"+") || tag.contains(&b'\n') => return line.to_vec(),
+        _ => (&["OK", "NO", "BAD"], false),
     };
-    let begins = announced.into_iter().map(|word| [tag, b" ", &word, b"CAPABILITY "].concat());
-    let Some(start) = begins.filter(|begin| upper.starts_with(begin)).map(|begin| begin.len()).next() else {
-        return line.to_vec();
-    };
+    let without_blanks =
+        |text: &[u8]| text.iter().position(|byte| *byte != b' ').map(|at| text[at..].to_vec());
+    let start = without_blanks(&upper[tag.len()..]).and_then(|text| {
+        let list = untagged.then(|| text.strip_prefix(b"CAPABILITY ")).flatten().or_else(|| {
+            let code = statuses.iter().find_map(|status| text.strip_prefix(status.as_bytes()))?;
+            let code = &code[code.iter().position(|byte| *byte != b' ')?..];
+            code.strip_prefix(b"[CAPABILITY ")
+        })?;
+        Some(line.len() - list.len())
+    });
+    let Some(start) = start else { return line.to_vec() };
     let end = (start..line.len()).find(|at| b"\r\n]".contains(&line[*at])).unwrap_or(line.len());
     let items: Vec<&[u8]> = line[start..end].split(|byte| *byte == b' ').collect();
     let is_out = |item: &&[u8]| {

@@ -1,0 +1,46 @@
+//! What a source may say, and what a client may leave unread.
+#![allow(clippy::unwrap_used)]
+
+mod scripted;
+
+use std::time::Duration;
+
+use mailferry_proxy::ProxyLimits;
+use scripted::{Stand, soon};
+use tokio::io::AsyncWriteExt;
+
+#[tokio::test]
+async fn before_a_login_what_stands_behind_a_literal_is_no_line_of_its_own() {
+    let stand = Stand::start(ProxyLimits::default()).await;
+    let mut session = stand.greeted().await;
+    session.up("l LOGIN ann secret\r\n").await;
+    // Within a response a list is text, and no answer.
+    session.down("* ID (\"a\" {3}\r\nxyz\r\n").await;
+    session.down("* ID (\"a\" {3}\r\nxyzl OK \"b\" {1}\r\nx* CAPABILITY STARTTLS)\r\n").await;
+    // Still at the door: STARTTLS is answered there once the login is.
+    session.client.say("s STARTTLS\r\n").await;
+    session.down("l NO no\r\n").await;
+    session.client.hears("s BAD STARTTLS is not available here.\r\n").await;
+    session.source.say("* CAPABILITY IMAP4rev1 STARTTLS\r\n").await;
+    session.client.hears("* CAPABILITY IMAP4rev1\r\n").await;
+    drop(session);
+    stand.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_after_its_login_is_let_go() {
+    let limits = ProxyLimits { write: Duration::from_millis(300), ..ProxyLimits::default() };
+    let stand = Stand::start(limits).await;
+    let mut deaf = stand.logged_in().await;
+    let mut quiet = stand.logged_in().await;
+    let news = format!("* OK {}\r\n", "x".repeat(60_000));
+    let pouring = async { while deaf.source.0.write_all(news.as_bytes()).await.is_ok() {} };
+    soon(pouring).await;
+    // One for whom nothing waits stays.
+    quiet.up("a NOOP\r\n").await;
+    quiet.down("a OK done\r\n").await;
+    assert_eq!(stand.proxy.counters().open, 1);
+    drop((deaf, quiet));
+    stand.empty().await;
+    stand.stop().await;
+}
