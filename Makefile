@@ -38,7 +38,7 @@ bench-proxy: packages-bench
 
 # On the stable compiler: without a sanitizer, which would watch unsafe code, and there is none.
 FUZZ_TIME ?= 600
-FUZZ_TARGETS ?= framer tap login filter parse
+FUZZ_TARGETS ?= framer tap login filter parse header id
 FUZZ_LIMITS := -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64 -timeout=10
 
 fuzz:

@@ -9,12 +9,16 @@
 mod door;
 mod filter;
 mod frame;
+mod header;
+mod id;
 mod parse;
 mod tap;
 
 pub use door::run as login;
 pub use filter::run as filter;
 pub use frame::run as framer;
+pub use header::run as header;
+pub use id::run as id;
 pub use parse::run as parse;
 pub use tap::run as tap;
 
@@ -85,7 +89,15 @@ mod tests {
     fn the_corpora_hold() {
         let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
         let run: fn(&[u8]) = framer;
-        let targets = [("framer", run), ("tap", tap), ("login", login), ("filter", filter), ("parse", parse)];
+        let targets = [
+            ("framer", run),
+            ("tap", tap),
+            ("login", login),
+            ("filter", filter),
+            ("parse", parse),
+            ("header", header),
+            ("id", id),
+        ];
         for (name, run) in targets {
             let files = std::fs::read_dir(corpora.join(name)).unwrap();
             let mut count = 0;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use mailferry_imap::net::Security;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant as Deadline, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) mirror: Mirror,
     pub(crate) learner: Learner,
     limits: ArcSwap<ProxyLimits>,
+    /// When the first session heard of the shutdown.
+    shut_down: OnceLock<Deadline>,
     admission: Mutex<Admission>,
     notices: Mutex<Notices>,
 }
@@ -65,6 +67,7 @@ impl Shared {
             mirror,
             learner,
             limits: ArcSwap::from_pointee(config.limits),
+            shut_down: OnceLock::new(),
             admission: Mutex::new(Admission::new(&config.limits)),
             notices: Mutex::default(),
             config,
@@ -74,6 +77,11 @@ impl Shared {
     /// The limits as they are at this moment.
     pub(crate) fn limits(&self) -> ProxyLimits {
         **self.limits.load()
+    }
+
+    /// Until when sessions may come to rest, the same for all: to be asked once the shutdown was told.
+    pub(crate) fn drained_at(&self) -> Deadline {
+        *self.shut_down.get_or_init(Deadline::now) + self.limits().drain
     }
 
     pub(crate) fn set_limits(&self, limits: &ProxyLimits) {

@@ -59,20 +59,32 @@ pub(crate) async fn receive(tcp: &mut TcpStream) -> io::Result<Result<Option<End
         if seen == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let had = header.len();
-        header.extend_from_slice(&ahead[..seen]);
-        let length = match length(&header) {
-            Ok(length) => length,
+        let (taken, whole) = match take(&mut header, &ahead[..seen]) {
+            Ok(taken) => taken,
             Err(error) => return Ok(Err(error)),
         };
-        // Without an end in sight all of it belongs to the header.
-        header.truncate(length.unwrap_or(header.len()));
-        let taken = header.len() - had;
         tcp.read_exact(&mut ahead[..taken]).await?;
-        if length == Some(header.len()) {
+        if whole == Whole::Yes {
             return Ok(parse(&header));
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whole {
+    Yes,
+    No,
+}
+
+/// Takes what belongs to the header off what came: how much that was, and whether the header is whole.
+pub(crate) fn take(header: &mut Vec<u8>, came: &[u8]) -> Result<(usize, Whole), HeaderError> {
+    let had = header.len();
+    header.extend_from_slice(came);
+    let length = length(header)?;
+    // Without an end in sight all of it belongs to the header.
+    header.truncate(length.unwrap_or(header.len()));
+    let whole = if length == Some(header.len()) { Whole::Yes } else { Whole::No };
+    Ok((header.len() - had, whole))
 }
 
 /// How long the header is that begins like this, as soon as that can be told.
@@ -96,7 +108,7 @@ fn length(start: &[u8]) -> Result<Option<usize>, HeaderError> {
     }
 }
 
-fn parse(header: &[u8]) -> Result<Option<Ends>, HeaderError> {
+pub(crate) fn parse(header: &[u8]) -> Result<Option<Ends>, HeaderError> {
     let config = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
     let (parsed, length) = ProxyHeader::parse(header, config).map_err(|_| HeaderError::Malformed)?;
     if length != header.len() {

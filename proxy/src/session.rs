@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     };
     let drained = async {
         shutdown.cancelled().await;
-        sleep(shared.limits().drain).await;
+        sleep_until(shared.drained_at()).await;
     };
     let ended = tokio::select! {
         ended = Box::pin(entered(&mut place, tcp, &entrance, speaker, &shutdown)) => ended,
@@ -279,23 +279,21 @@ async fn watched(
     }
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut quiet, mut drained) = (Duration::ZERO, Duration::ZERO);
+    let mut quiet = Duration::ZERO;
     let mut seen = page.bytes();
     loop {
         tokio::select! {
             passed = relay.run() => if passed? == Passed::Closed { return Ok("closed") },
             () = page.kick.cancelled() => return kicked(relay).await,
             _ = look.tick() => {
-                let limits = shared.limits();
                 let now = page.bytes();
                 quiet = if now == seen { quiet + LOOK } else { Duration::ZERO };
                 seen = now;
                 if shutdown.is_cancelled() {
-                    drained += LOOK;
-                    if (relay.at_rest() && quiet >= 2 * LOOK) || drained >= limits.drain {
+                    if (relay.at_rest() && quiet >= 2 * LOOK) || Deadline::now() >= shared.drained_at() {
                         return farewell(relay, "shutdown").await;
                     }
-                } else if quiet >= limits.linger {
+                } else if quiet >= shared.limits().linger {
                     return Ok("half-closed too long");
                 }
             }

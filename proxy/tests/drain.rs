@@ -122,3 +122,18 @@ async fn what_hangs_is_cut_at_the_deadline() {
     assert_eq!(at_the_door.client.rest().await, "");
     soon(stand.stop()).await;
 }
+
+#[tokio::test]
+async fn a_kick_waits_for_the_end_of_a_line() {
+    let stand = Stand::start(patient()).await;
+    let mut session = stand.logged_in().await;
+    session.up("a FETCH 1 BODY[]\r\n").await;
+    session.down("* 1 FETCH (BODY[] {9}\r\n1234").await;
+    let conn = stand.proxy.sessions()[0].id;
+    assert!(stand.proxy.kick(conn));
+    session.source.say("56789)\r\n").await;
+    session.client.hears("56789)\r\n").await;
+    assert_eq!(session.client.rest().await, GOODBYE);
+    assert_eq!(session.source.rest().await, "");
+    stand.stop().await;
+}
