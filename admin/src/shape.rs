@@ -60,7 +60,7 @@ pub struct Session {
     pub conn: u64,
     /// Where it came from: behind a balancer the client that it speaks for.
     pub client: SocketAddr,
-    /// What it called itself before its login (`ID`).
+    /// What it called itself (`ID`).
     #[serde(default)]
     pub client_name: Option<String>,
     /// TLS version and cipher between it and the proxy.

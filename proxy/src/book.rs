@@ -18,7 +18,7 @@ pub struct SessionInfo {
     pub id: u64,
     /// The client: behind a balancer the one that it speaks for.
     pub client: SocketAddr,
-    /// What it called itself before its login (`ID`), cut and cleaned.
+    /// What it called itself (`ID`), cut and cleaned.
     pub client_name: Option<String>,
     /// TLS version and cipher on the client's leg.
     pub tls: Option<String>,
@@ -103,7 +103,7 @@ pub(crate) struct Page {
     behind: OnceLock<SocketAddr>,
     since: Instant,
     who: Mutex<(Option<String>, Option<MailboxId>)>,
-    client_name: OnceLock<String>,
+    pub(crate) client_name: OnceLock<String>,
     tls: OnceLock<String>,
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,

@@ -2,7 +2,8 @@
 //!
 //! Sources that trust the proxy (Dovecot's `login_trusted_networks`) take the client's address, and more, from fields of
 //! `ID`. So what a client sends is screened: such fields are taken out, whatever their case and form; all else passes as it
-//! stands. And we send such an `ID` ourselves, whose answer the client never sees.
+//! stands. And we send such an `ID` ourselves, whose answer the client never sees. After the login nothing is screened: who
+//! the client is, is settled.
 //!
 //! Must not know: sockets, other commands.
 
@@ -256,6 +257,13 @@ impl Screen {
             self.name.get_or_insert_with(|| value.iter().take(MAX_NAME).map(clean).collect());
         }
     }
+}
+
+/// What a client calls itself in an `ID` that is one line.
+pub(crate) fn client_name(command: &[u8]) -> Option<String> {
+    let mut screen = Screen::new();
+    screen.on_text(command.splitn(3, |byte| *byte == b' ').nth(2)?).ok()?;
+    screen.into_name()
 }
 
 /// Whether a text that cannot be read may hold a reserved field after all, for a source that reads otherwise.

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -38,6 +39,7 @@ pub(crate) struct Relay<'a, C, S> {
     tap: Option<TapSender>,
     bytes_up: &'a AtomicU64,
     bytes_down: &'a AtomicU64,
+    client_name: Option<&'a OnceLock<String>>,
 }
 
 /// Why [`Relay::run`] returned.
@@ -78,7 +80,8 @@ where
         (bytes_up, bytes_down): (&'a AtomicU64, &'a AtomicU64),
     ) -> Self {
         let (up, down, watch) = (Pipe::default(), Pipe::default(), Watch::new());
-        let mut relay = Self { client, source, up, down, watch, tap, bytes_up, bytes_down };
+        let mut relay =
+            Self { client, source, up, down, watch, tap, bytes_up, bytes_down, client_name: None };
         if !source_rest.is_empty() {
             relay.on_down(source_rest);
         }
@@ -86,6 +89,21 @@ where
             relay.on_up(client_rest);
         }
         relay
+    }
+
+    /// Notes there what the client calls itself, unless something stands there already.
+    pub(crate) fn with_client_name(mut self, place: &'a OnceLock<String>) -> Self {
+        self.client_name = Some(place);
+        self.note_client_name();
+        self
+    }
+
+    fn note_client_name(&mut self) {
+        if let Some(place) = self.client_name
+            && let Some(name) = self.watch.client_name()
+        {
+            let _ = place.set(name);
+        }
     }
 
     /// Passes bytes until something is to be told. Cancel-safe: no byte is lost.
@@ -176,6 +194,7 @@ where
     fn on_up(&mut self, chunk: Bytes) {
         self.bytes_up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         self.watch.on_client(&chunk);
+        self.note_client_name();
         // Before it is written: the tap must see a command before its answer.
         if self.tap.as_ref().is_some_and(|tap| !tap.offer_client(&chunk)) {
             self.tap = None;

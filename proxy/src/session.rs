@@ -227,7 +227,8 @@ async fn relayed(
         None => (None, None),
     };
     let relay =
-        Relay::new((client, client_rest), (source, source_rest), tap, (&page.bytes_up, &page.bytes_down));
+        Relay::new((client, client_rest), (source, source_rest), tap, (&page.bytes_up, &page.bytes_down))
+            .with_client_name(&page.client_name);
     let ended = watched(shared, page, relay, shutdown).await;
     let totals = &shared.book.counters;
     totals.bytes_up.fetch_add(page.bytes_up.load(Ordering::Relaxed), Ordering::Relaxed);

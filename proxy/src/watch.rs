@@ -11,6 +11,7 @@ use bytes::Bytes;
 use mailferry_imap::frame::{Framer, Piece, Sync};
 
 use crate::filter::{Carries, Leg, carries_list, filtered};
+use crate::id::client_name;
 
 /// The longest line that is held back for its capability list, its end included; a longer one passes as it stands, however
 /// it is cut. As long as a line may be before the login.
@@ -36,6 +37,8 @@ pub(crate) struct Watch {
     held: Vec<u8>,
     /// The tag of a `COMPRESS` that the client sent.
     compress: Option<Bytes>,
+    /// What the client calls itself, until it is asked for.
+    client_name: Option<String>,
     /// Commands without an answer.
     unanswered: u32,
     idle: bool,
@@ -52,6 +55,7 @@ impl Watch {
             within_response: false,
             held: Vec::new(),
             compress: None,
+            client_name: None,
             unanswered: 0,
             idle: false,
             raw: false,
@@ -131,6 +135,11 @@ impl Watch {
         self.release(out);
     }
 
+    /// What the client called itself in an `ID`. Told once.
+    pub(crate) fn client_name(&mut self) -> Option<String> {
+        self.client_name.take()
+    }
+
     /// Whether no command is under way but IDLE.
     pub(crate) fn at_rest(&self) -> bool {
         let quiet = self.unanswered == 0 || (self.unanswered == 1 && self.idle);
@@ -154,6 +163,8 @@ impl Watch {
         self.idle |= verb_is(start, b"IDLE");
         if verb_is(start, b"COMPRESS") {
             self.compress = Some(tag);
+        } else if verb_is(start, b"ID") {
+            self.client_name = client_name(start);
         }
     }
 
@@ -267,6 +278,9 @@ mod tests {
         assert!(raw);
         let (relayed, raw) = at_every_split("c1 COMPRESS DEFLATE\r\n", &format!("c1 NO no\r\n{tail}"));
         assert_eq!(relayed, "c1 NO no\r\n* CAPABILITY\r\n".replace("CAPABILITY\r", "CAPABILITY \r"));
+        assert!(!raw);
+        // Behind a literal it is no answer.
+        let (_, raw) = at_every_split("c1 COMPRESS DEFLATE\r\n", "* 1 FETCH (BODY[] {3}\r\nabcc1 OK go)\r\n");
         assert!(!raw);
         // Inside a literal it is no command.
         let (_, raw) = at_every_split("a APPEND x {12+}\r\nc1 COMPRESS \r\n", "c1 OK go\r\n");

@@ -44,3 +44,23 @@ async fn a_client_that_reads_nothing_after_its_login_is_let_go() {
     stand.empty().await;
     stand.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_client_calls_itself_after_its_login_is_noted_and_passes() {
+    let stand = Stand::start(ProxyLimits::default()).await;
+    let mut session = stand.logged_in().await;
+    session.up("a NOOP\r\n").await;
+    session.up("b ID (\"vendor\" NIL \"name\" \"Some mail\" \"x-originating-ip\" \"192.0.2.1\")\r\n").await;
+    assert_eq!(stand.proxy.sessions()[0].client_name.as_deref(), Some("Some mail"));
+    session.up("c ID (\"name\" \"Another\")\r\n").await;
+    assert_eq!(stand.proxy.sessions()[0].client_name.as_deref(), Some("Some mail"), "the first one counts");
+    // Behind the login, in one breath with it.
+    let mut hasty = stand.greeted().await;
+    hasty.client.say("l LOGIN bob secret\r\ni ID (\"name\" \"Hasty\")\r\n").await;
+    hasty.source.hears("l LOGIN bob secret\r\n").await;
+    hasty.down("l OK in\r\n").await;
+    hasty.source.hears("i ID (\"name\" \"Hasty\")\r\n").await;
+    assert_eq!(stand.proxy.sessions()[1].client_name.as_deref(), Some("Hasty"));
+    drop((session, hasty));
+    stand.stop().await;
+}
