@@ -188,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_found_with_every_status() {
+        for status in ["OK", "NO", "BAD", "PREAUTH", "BYE"] {
+            assert_eq!(
+                open(&format!("* {status} [CAPABILITY A COMPRESS=DEFLATE] x\r\n")),
+                format!("* {status} [CAPABILITY A] x\r\n")
+            );
+        }
+        for status in ["OK", "NO", "BAD"] {
+            assert_eq!(
+                open(&format!("a {status} [CAPABILITY A COMPRESS] x\r\n")),
+                format!("a {status} [CAPABILITY A] x\r\n")
+            );
+        }
+        assert_eq!(open("a BYE [CAPABILITY A COMPRESS] x\r\n"), "same", "no answer begins like that");
+    }
+
+    #[test]
     fn text_that_only_looks_like_a_list_stays() {
         assert_eq!(open("* OK see [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE]\r\n"), "same");
         assert_eq!(open("* LIST () \"/\" COMPRESS=DEFLATE\r\n"), "same");

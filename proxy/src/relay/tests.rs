@@ -1,3 +1,5 @@
+mod jitter;
+
 use std::sync::Arc;
 
 use mailferry_spool::{Limits, Spool};
