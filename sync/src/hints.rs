@@ -9,7 +9,7 @@ use mailferry_ledger::MessageState;
 use mailferry_spool::{Seen, Spool};
 use tracing::debug;
 
-use crate::pass::Courtesy;
+use crate::fill::Courtesy;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 

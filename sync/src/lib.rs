@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod error;
 mod evidence;
 pub mod fault;
+mod fill;
 mod fleet;
 pub mod folders;
 pub mod gate;

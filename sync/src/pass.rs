@@ -3,39 +3,21 @@
 //! Order of work: what is in doubt, then what users just did (whenever it comes up), then INBOX and the other
 //! folders, ascending UID in each.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_imap::{Uid, UidSet};
+use mailferry_imap::UidSet;
 use mailferry_ledger::{Folder, Message, MessageState, SkipReason, SourceMark};
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use crate::copy::{Asking, Job, Pumped, pump};
 use crate::error::{PassError, SideError};
+use crate::fill::Courtesy;
 use crate::limits::{Item, beyond_item_limit};
-use crate::pace::{Meaning, meaning, reconnect_after};
-use crate::reconcile::Adoption;
+use crate::pace::reconnect_after;
 use crate::scan::is_unmoved;
-use crate::sides::MAX_REFUSALS;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
-
-/// How often a message that is listed but not given is asked for.
-const MAX_MISSES: u32 = 6;
-
-/// After the second miss and each further one, so much longer is waited.
-const MISSED_AGAIN: Duration = Duration::from_millis(150);
-
-/// Whether the copying makes room for what users just did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Courtesy {
-    /// Between windows, hints are served.
-    ServeHints,
-    /// This is what a hint asked for.
-    None,
-}
 
 impl MailboxWorker {
     /// A pass with as many connections as it takes.
@@ -192,33 +174,6 @@ impl MailboxWorker {
         Ok(())
     }
 
-    /// The messages of a folder that wait to be copied.
-    pub(crate) fn pending(&self, folder: &Folder) -> Result<UidSet, Trouble> {
-        let mut pending = UidSet::new();
-        for message in self.context.ledger.messages(folder.mailbox, folder.id) {
-            let (uid, message) = message?;
-            if message.state == MessageState::Pending {
-                pending.insert(uid);
-            }
-        }
-        Ok(pending)
-    }
-
-    /// Which of these still wait.
-    fn still_pending(&self, folder: &Folder, of: &UidSet) -> Result<UidSet, Trouble> {
-        if of.len() > 5_000 {
-            return Ok(self.pending(folder)?.intersection(of));
-        }
-        let mut pending = UidSet::new();
-        for uid in of.iter() {
-            let message = self.context.ledger.message(folder.mailbox, folder.id, uid)?;
-            if message.is_some_and(|message| message.state == MessageState::Pending) {
-                pending.insert(uid);
-            }
-        }
-        Ok(pending)
-    }
-
     fn plan_progress(&self, folders: &[&Folder]) -> Result<(), Trouble> {
         let (mut messages, mut bytes) = (0, 0);
         for folder in folders {
@@ -283,236 +238,6 @@ impl MailboxWorker {
                     self.note_skipped_facts(folder, &moved).await?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Copies these pending messages of a folder.
-    pub(crate) async fn copy(
-        &mut self,
-        folder: &mut Folder,
-        todo: UidSet,
-        courtesy: Courtesy,
-        report: &mut PassReport,
-    ) -> Result<(), Trouble> {
-        let mut todo = todo;
-        let mut asking = Asking::Together;
-        let mut refused_once = UidSet::new();
-        let mut misses = BTreeMap::new();
-        let mut made_anew = false;
-        while !todo.is_empty() {
-            if self.target.as_ref().is_some_and(|target| target.is_stale(Timestamp::now())) {
-                self.target = None;
-            }
-            let uid_next = self.get_ready(folder, report).await?;
-            // Adoption may have found some.
-            self.source().await?.be_in(&folder.source).await?;
-            let pumped = self.pump(folder, uid_next, &todo, asking, courtesy).await?;
-            report.copied += pumped.copied;
-            report.bytes += pumped.bytes;
-            report.from_spool += pumped.from_spool;
-            report.skipped += pumped.skipped;
-            if pumped.copied > 0 {
-                self.pace.on_progress();
-            }
-            if let Some(trouble) = &pumped.trouble {
-                self.hang_up_after(trouble); // While it is known which token is no longer taken.
-            }
-            if pumped.source_spoilt {
-                self.source = None;
-            }
-            if pumped.target_spoilt {
-                self.target = None;
-            }
-            let dropped = pumped.target_spoilt;
-            if let Some(trouble) = pumped.trouble {
-                return Err(trouble);
-            }
-            if pumped.no_folder {
-                // Somebody deleted it meanwhile: getting ready makes it anew, once.
-                if made_anew {
-                    let text = "a folder that was just made is not there".to_owned();
-                    return Err(Trouble::Target(SideError::Other(text)));
-                }
-                made_anew = true;
-            }
-            if pumped.in_doubt {
-                self.reconcile(folder, report).await?;
-            }
-            let mut flagged = pumped.flagged;
-            if pumped.without_uid > 0 {
-                flagged = flagged.union(&self.find_uids(folder, uid_next).await?);
-            }
-            self.flag_again(folder, &flagged).await?;
-            self.settle_not_given(folder, &pumped.not_given, &mut misses, report).await?;
-            self.settle_refused(folder, &pumped.refused, &mut refused_once, report).await?;
-
-            if pumped.interrupted && courtesy == Courtesy::ServeHints {
-                Box::pin(self.serve_hints(report)).await?;
-                self.progress.say("copying");
-            }
-            let left = self.still_pending(folder, &todo)?;
-            let came_forward = left != todo
-                || pumped.no_folder
-                || pumped.copied > 0
-                || dropped
-                || !pumped.refused.is_empty();
-            // Those that a server would not name, and those that were refused or not given once, go one by one.
-            if !pumped.unnamed.is_empty() || !pumped.not_given.is_empty() {
-                asking = Asking::Singly;
-            } else if !came_forward {
-                warn!("A copy came to a standstill; the next pass takes it up.");
-                return Ok(());
-            }
-            todo = left;
-        }
-        Ok(())
-    }
-
-    async fn pump(
-        &mut self,
-        folder: &Folder,
-        uid_next: u32,
-        todo: &UidSet,
-        asking: Asking,
-        courtesy: Courtesy,
-    ) -> Result<Pumped, Trouble> {
-        self.source().await?;
-        self.target().await?;
-        let Self { source: Some(source), target: Some(target), context, progress, hints, mailbox, .. } = self
-        else {
-            return Err(Trouble::Stopped);
-        };
-        let never = || false;
-        let urgent = || hints.are_urgent(&context.spool, *mailbox);
-        let job = Job {
-            ledger: &context.ledger,
-            spool: &context.spool,
-            progress,
-            limits: context.limits,
-            folder,
-            uid_next,
-            refusals_left: MAX_REFUSALS.saturating_sub(target.refusals).max(1),
-            asking,
-            interrupt: if courtesy == Courtesy::ServeHints { &urgent } else { &never },
-        };
-        let pumped = Box::pin(pump(&job, &mut source.session, &mut target.session, todo)).await;
-        target.refusals += pumped.refusals;
-        Ok(pumped)
-    }
-
-    /// Makes the target folder ready for copies; returns its UIDNEXT. What it holds already is matched first.
-    async fn get_ready(&mut self, folder: &mut Folder, report: &mut PassReport) -> Result<u32, Trouble> {
-        let mut status = self.target().await?.session.status(&folder.target).await;
-        if let Err(error) = &status
-            && !error.is_fatal()
-        {
-            self.make(&folder.target.clone(), &mut Default::default()).await?;
-            status = self.target().await?.session.status(&folder.target).await;
-        }
-        let status = status.map_err(Trouble::target)?;
-        let (validity, messages) = (status.uid_validity, status.messages.unwrap_or(0));
-        let uid_next = status.uid_next.map_or(1, Uid::value);
-        if validity.is_none() || folder.target_validity != validity {
-            let adoption = match folder.target_validity {
-                Some(_) => Some(Adoption::OtherValidity),
-                None if messages > 0 => Some(Adoption::Filled),
-                None => None,
-            };
-            let before = Folder { target_validity: validity, ..folder.clone() };
-            if let Some(adoption) = adoption {
-                self.adopt(&before, adoption, report).await?;
-            }
-            // Only now: a crash before this begins with the matching again.
-            let mut change = self.context.ledger.change();
-            change.update_folder(folder.mailbox, folder.id, move |folder| {
-                folder.target_validity = validity;
-                folder.target_uid_next = Some(uid_next);
-            });
-            change.commit().await?;
-            folder.target_validity = validity;
-        }
-        Ok(uid_next)
-    }
-
-    /// Messages that the source did not give: those that it no longer lists are gone, the others are tried once more by
-    /// themselves and then skipped.
-    async fn settle_not_given(
-        &mut self,
-        folder: &Folder,
-        not_given: &[(Uid, String)],
-        misses: &mut BTreeMap<Uid, u32>,
-        report: &mut PassReport,
-    ) -> Result<(), Trouble> {
-        if not_given.is_empty() {
-            return Ok(());
-        }
-        let ledger = self.context.ledger.clone();
-        let uids: UidSet = not_given.iter().map(|(uid, _)| *uid).collect();
-        debug!(%uids, "Not given by the source.");
-        let source = self.source().await?;
-        // Anew: what was seen when the session opened the folder may not be what is there.
-        source.examine(&folder.source).await?;
-        let there = source.session.uid_search(&format!("UID {uids}")).await.map_err(Trouble::source)?;
-        let mut change = ledger.change();
-        let mut skipped = UidSet::new();
-        for (uid, words) in not_given {
-            let Some(message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
-            if message.state != MessageState::Pending {
-                continue;
-            }
-            let missed = misses.entry(*uid).or_default();
-            *missed += 1;
-            let state = match there.contains(*uid) {
-                false => MessageState::Gone,
-                // A server under load may give it a moment later.
-                true if *missed < MAX_MISSES => continue,
-                true => {
-                    skipped.insert(*uid);
-                    MessageState::Skipped(SkipReason::Unreadable(words.clone()))
-                }
-            };
-            change.put_message(folder.mailbox, folder.id, *uid, Message { state, ..message });
-        }
-        if !change.is_empty() {
-            change.commit().await?;
-        }
-        if let Some(most) = not_given.iter().filter_map(|(uid, _)| misses.get(uid)).max() {
-            sleep(MISSED_AGAIN.saturating_mul(most - 1)).await;
-        }
-        report.skipped += skipped.len();
-        match self.note_skipped_facts(folder, &skipped).await {
-            // Who does not give the body may not give the header either.
-            Err(Trouble::Source(SideError::Imap(error))) if !error.is_fatal() => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Messages that the target refused: once more by themselves, then they are skipped for good.
-    async fn settle_refused(
-        &mut self,
-        folder: &Folder,
-        refused: &[(Uid, String)],
-        refused_once: &mut UidSet,
-        report: &mut PassReport,
-    ) -> Result<(), Trouble> {
-        let ledger = self.context.ledger.clone();
-        for (uid, text) in refused {
-            let too_large = meaning(None, text) == Meaning::TooLarge;
-            if !too_large && !refused_once.contains(*uid) {
-                refused_once.insert(*uid);
-                continue;
-            }
-            let Some(message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
-            let reason = if too_large { SkipReason::TooLarge } else { SkipReason::Refused(text.clone()) };
-            let mut change = ledger.change();
-            let message = Message { state: MessageState::Skipped(reason), ..message };
-            change.put_message(folder.mailbox, folder.id, *uid, message);
-            change.commit().await?;
-            report.skipped += 1;
-            let mut one = UidSet::new();
-            one.insert(*uid);
-            self.note_skipped_facts(folder, &one).await?;
         }
         Ok(())
     }
