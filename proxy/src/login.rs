@@ -91,6 +91,16 @@ struct Entry<'a> {
     door: Door,
 }
 
+/// The client's half of the connection. Closed, it still hears the answers to what it said, as far as the source gives them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Half {
+    Open,
+    /// Nothing more will come from the client.
+    Done,
+    /// And the source knows.
+    Told,
+}
+
 /// What came of what the source said.
 enum Verdict {
     /// Nothing yet.
@@ -145,10 +155,11 @@ impl Entry<'_> {
         mut self,
         mut heard: Bytes,
         acceptor: Option<&TlsAcceptor>,
-        deadline: Deadline,
+        mut deadline: Deadline,
         shutdown: &CancellationToken,
     ) -> io::Result<Outcome> {
         let kick = self.page.kick.clone();
+        let mut half = Half::Open;
         let mut spoken = Deadline::now();
         let mut first = true;
         loop {
@@ -165,7 +176,15 @@ impl Entry<'_> {
             }
             loop {
                 match self.door.on_client(&self.from_client.0, self.logins()) {
-                    Move::More | Move::Wait => break,
+                    Move::Wait if !self.from_client.0.is_empty() => break,
+                    Move::More | Move::Wait => {
+                        // What came of a line whose end will not come goes nowhere.
+                        if half == Half::Done {
+                            self.source.shutdown().await?;
+                            half = Half::Told;
+                        }
+                        break;
+                    }
                     Move::Forward(bytes) => {
                         let bytes = self.from_client.split_to(bytes);
                         self.source.write_all(&bytes.0).await?;
@@ -199,16 +218,22 @@ impl Entry<'_> {
                 sleep_until(spoken + SILENCE).await;
             };
             tokio::select! {
-                read = self.client.read_buf(&mut self.from_client.0), if self.from_client.0.len() < MAX_BUFFERED => {
+                read = self.client.read_buf(&mut self.from_client.0),
+                    if half == Half::Open && self.from_client.0.len() < MAX_BUFFERED =>
+                {
                     if read? == 0 {
-                        return Ok(Outcome::Ended("client left before its login"));
+                        half = Half::Done;
+                        deadline = deadline.min(Deadline::now() + self.shared.limits().linger);
                     }
                     spoken = Deadline::now();
                 }
                 read = self.source.read_buf(&mut more) => {
                     if read? == 0 {
                         self.client.shutdown().await?;
-                        return Ok(Outcome::Ended("source closed before a login"));
+                        return Ok(Outcome::Ended(match half {
+                            Half::Open => "source closed before a login",
+                            Half::Done | Half::Told => "client left before its login",
+                        }));
                     }
                     heard = more.freeze();
                     spoken = Deadline::now();
