@@ -65,9 +65,18 @@ pub enum Command {
     Dns(Dns),
     /// Mail that still reaches the source after the cutover was confirmed.
     Stragglers,
+    /// Who is told when something happens.
+    #[command(subcommand)]
+    Hook(Hook),
     /// Clients that are connected through the proxy.
     #[command(subcommand)]
     Sessions(Sessions),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Hook {
+    /// Tell a hook of the configuration something that did not happen, and say whether it took it. Needs no daemon.
+    Test { name: String },
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod dns;
 pub mod endpoint;
+pub mod hook;
 pub mod init;
 pub mod mailbox;
 pub mod serve;

@@ -54,6 +54,7 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
             Command::Mailbox(mailbox) => command::mailbox::run(&global, mailbox, format).await,
             Command::Dns(dns) => command::dns::run(&global, dns, format).await,
             Command::Stragglers => command::stragglers::run(&global, format).await,
+            Command::Hook(hook) => command::hook::run(&global, &hook, format).await,
             Command::Sessions(args::Sessions::List) => command::sessions::list(&global, format).await,
             Command::Sessions(args::Sessions::Kick { conn }) => {
                 command::sessions::kick(&global, &conn, format).await

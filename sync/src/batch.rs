@@ -10,6 +10,7 @@ mod error;
 mod figures;
 mod mailboxes;
 mod remove;
+mod scene;
 mod spec;
 mod status;
 

@@ -55,6 +55,8 @@ pub struct Options {
     pub spool: String,
     /// Lines of `[dns]`; without any, nobody is asked outside this machine.
     pub dns: String,
+    /// Whole `[[hooks]]` entries.
+    pub hooks: String,
     /// How tokens are asked for.
     pub proof: Proof,
     /// What stands in front of the servers.
@@ -244,6 +246,7 @@ certificates = [{{ certificate_file = "{certificate}", private_key_file = "{key}
 {spool}
 [dns]
 {dns}
+{hooks}
 [admin]
 socket = "{dir}/admin.sock"
 [log]
@@ -258,6 +261,7 @@ level = "{level}"
             key = self.leaf.private_key_file.display(),
             sync = self.options.sync,
             spool = self.options.spool,
+            hooks = self.options.hooks,
             level = std::env::var("MAILFERRY_TEST_LOG").unwrap_or_else(|_| "info".to_owned()),
         )?;
         std::fs::write(self.config(), text)?;

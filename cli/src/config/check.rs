@@ -2,7 +2,7 @@
 //! can be read, addresses make sense. All problems at once.
 
 use super::{
-    Certificate, Config, ConfigError, ListenSecurity, Place, Problem, SECRET_VARIABLE, TOKEN_VARIABLE,
+    Certificate, Config, ConfigError, ListenSecurity, Place, Problem, SECRET_VARIABLE, TOKEN_VARIABLE, hooks,
 };
 use mailferry_ledger::Vault;
 use mailferry_sync::oauth::{self, Credential, Tokens};
@@ -33,6 +33,12 @@ pub fn check(file: &Path, config: &Config) -> Result<Vec<Problem>, ConfigError> 
     proxy(config, &mut found);
     limits(config, &mut found);
     dns(config, &mut found);
+    for one in hooks::look(config) {
+        match one {
+            hooks::Found::Problem(key, why) => found.problem(key, why),
+            hooks::Found::Warning(key, why) => found.warning(key, why),
+        }
+    }
     admin(config, &mut found);
     let text = std::fs::read_to_string(file).unwrap_or_default();
     for problem in found.problems.iter_mut().chain(&mut found.warnings) {
@@ -273,6 +279,11 @@ pub fn tokens(config: &Config) -> Result<Tokens, (&'static str, String)> {
 /// The token of the admin TCP listener, from its file or the environment.
 pub fn admin_token(config: &Config) -> Result<SecretString, String> {
     secret(config.admin.token_file.as_deref(), TOKEN_VARIABLE)
+}
+
+/// The secret in a file.
+pub(super) fn secret_in(file: &Path) -> Result<SecretString, String> {
+    secret(Some(file), "")
 }
 
 fn secret(file: Option<&Path>, variable: &str) -> Result<SecretString, String> {

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod check;
+pub mod hooks;
 mod limits;
 mod place;
 pub mod units;
@@ -49,6 +50,8 @@ pub struct Config {
     pub spool: Spool,
     #[serde(default)]
     pub dns: Dns,
+    #[serde(default)]
+    pub hooks: Vec<hooks::Hook>,
     #[serde(default)]
     pub admin: Admin,
     #[serde(default)]

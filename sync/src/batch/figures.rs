@@ -216,7 +216,7 @@ impl Desk {
 }
 
 /// What a mailbox waits for that has nothing else to do.
-fn waits(mailbox: &Mailbox, known: &Known) -> Option<Awaits> {
+pub(super) fn waits(mailbox: &Mailbox, known: &Known) -> Option<Awaits> {
     match mailbox.state {
         MailboxState::Queued | MailboxState::Synced | MailboxState::Failed => known.awaits(),
         MailboxState::Syncing | MailboxState::IncrementalSyncing | MailboxState::Stopped => None,

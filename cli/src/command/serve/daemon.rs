@@ -9,7 +9,7 @@ use super::{
     view::View,
 };
 use crate::{
-    config::{Config, check},
+    config::{Config, check, hooks},
     failure::Failure,
 };
 use jiff::Timestamp;
@@ -35,6 +35,7 @@ pub async fn run(file: PathBuf, mut config: Config, sockets: Sockets) -> Result<
         disk_bytes: config.spool.disk.0,
         dir: config.spool_dir(),
     });
+    let hooks = hooks::told(&config).map_err(|(key, why)| Problem::usage(format!("{key}: {why}")))?;
     let batches = desk::open(&config, ledger.clone(), vault.clone(), spool.clone())?;
     let keeper = Keeper::new(config.proxy.clone(), (ledger.clone(), spool.clone(), vault), sockets);
     keeper.open().map_err(|why| {
@@ -59,6 +60,9 @@ pub async fn run(file: PathBuf, mut config: Config, sockets: Sockets) -> Result<
     let mut work = Tasks::default();
     let (stop, proxy) = (shutdown.clone(), keeper.clone());
     work.add("proxy", async move { proxy.run(stop).await });
+    let stop = shutdown.clone();
+    let (told, by) = (hooks, batches.clone());
+    work.add("hooks", async move { by.tell(told, stop).await });
     let stop = shutdown.clone();
     work.add("sync", async move { batches.run(stop).await });
     info!(

@@ -64,6 +64,7 @@ fn changed(running: &Config, now: &Config) -> Vec<&'static str> {
     compare("[sync]", running.sync == now.sync);
     compare("[spool]", running.spool == now.spool);
     compare("[dns]", running.dns == now.dns);
+    compare("[[hooks]]", running.hooks == now.hooks);
     compare("[admin]", running.admin == now.admin);
     compare("[log]", running.log == now.log);
     changed
@@ -84,6 +85,10 @@ mod tests {
         assert_eq!(
             changed(&running, &parse("state_dir = \"/x\"\n[sync]\nmax_items = 5\n[dns]\nwait = \"73h\"\n")),
             ["state_dir", "[sync]", "[dns]"]
+        );
+        assert_eq!(
+            changed(&running, &parse("[[hooks]]\nname = \"a\"\non = [\"straggler\"]\ncommand = [\"/x\"]\n")),
+            ["[[hooks]]"]
         );
         let proxy = |more: &str, port: u16, from: &str| {
             parse(&format!(
