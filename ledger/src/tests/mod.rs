@@ -141,3 +141,17 @@ pub(crate) async fn furnished(dir: &Path) -> Ledger {
     change.commit().await.unwrap();
     ledger
 }
+
+/// The first step of a removal; the rest is dropped.
+async fn begin_removal(ledger: &Ledger) {
+    let mut removal = Box::pin(ledger.remove_batch("IMAPBatch1", "{}".into()));
+    // One look sends the first step to the writer. Another one, after it was done, would send the next.
+    tokio::select! {
+        biased;
+        _ = &mut removal => panic!("it has more than one step"),
+        () = std::future::ready(()) => {}
+    }
+    while ledger.unfinished_removals().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}

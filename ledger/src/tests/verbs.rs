@@ -319,16 +319,7 @@ async fn an_interrupted_removal_forgot_the_passwords_first_and_goes_on() {
     let mut change = ledger.change();
     change.update_mailbox(TERRY, |mailbox| mailbox.password = Some(sealed));
     change.commit().await.unwrap();
-    // The first step is polled to its end, the rest is dropped.
-    let mut removal = Box::pin(ledger.remove_batch("IMAPBatch1", "{}".into()));
-    while ledger.unfinished_removals().unwrap().is_empty() {
-        tokio::select! {
-            biased;
-            _ = &mut removal => panic!("it has more than one step"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
-    drop(removal);
+    begin_removal(&ledger).await;
     assert_eq!(ledger.mailbox(TERRY).unwrap().and_then(|mailbox| mailbox.password), None);
     ledger.remove_batch("IMAPBatch1", "{}".into()).await.unwrap();
     assert_eq!(ledger.mailbox(TERRY).unwrap(), None);
