@@ -52,6 +52,9 @@ pub(crate) enum Outcome {
     Ended(&'static str),
 }
 
+/// What is read of a client while it is the source's turn: enough to see that it speaks.
+const AHEAD: usize = 8 * 1024;
+
 /// Commands before a login are hardly longer. A buffer that grows leaves a copy behind that nobody wipes.
 const USUAL: usize = 1024;
 
@@ -174,10 +177,15 @@ impl Entry<'_> {
                     .close(b"* BYE A PROXY header is not taken from your address.\r\n", "turned away")
                     .await;
             }
-            loop {
+            // Nothing of ours comes in between what the source says.
+            let mut room = AHEAD;
+            while self.from_source.is_between() {
                 match self.door.on_client(&self.from_client.0, self.logins()) {
                     Move::Wait if !self.from_client.0.is_empty() => break,
-                    Move::More | Move::Wait => {
+                    next @ (Move::More | Move::Wait) => {
+                        if next == Move::More {
+                            room = MAX_BUFFERED;
+                        }
                         // What came of a line whose end will not come goes nowhere.
                         if half == Half::Done {
                             self.source.shutdown().await?;
@@ -219,7 +227,7 @@ impl Entry<'_> {
             };
             tokio::select! {
                 read = self.client.read_buf(&mut self.from_client.0),
-                    if half == Half::Open && self.from_client.0.len() < MAX_BUFFERED =>
+                    if half == Half::Open && self.from_client.0.len() < room =>
                 {
                     if read? == 0 {
                         half = Half::Done;

@@ -64,3 +64,18 @@ async fn what_a_client_calls_itself_after_its_login_is_noted_and_passes() {
     drop((session, hasty));
     stand.stop().await;
 }
+
+#[tokio::test]
+async fn before_a_login_nothing_of_ours_comes_in_between_what_the_source_says() {
+    let stand = Stand::start(ProxyLimits::default()).await;
+    let mut session = stand.greeted().await;
+    session.up("i ID NIL\r\n").await;
+    session.down("* ID (\"name\" {7}\r\nDov").await;
+    // Answered here, but not in the middle of a literal.
+    session.client.say("s STARTTLS\r\nn NOOP\r\n").await;
+    session.source.say("ecot)\r\n").await;
+    session.client.hears("ecot)\r\ns BAD STARTTLS is not available here.\r\n").await;
+    session.source.hears("n NOOP\r\n").await;
+    drop(session);
+    stand.stop().await;
+}
