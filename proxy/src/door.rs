@@ -25,7 +25,7 @@ use line::{Line, Literal, Opening, Status, announced, first_word, has_stray_byte
 use crate::filter::Leg;
 use crate::id::{Fate, Screen, Unreadable, is_suspicious};
 use crate::learner::Learning;
-use crate::sasl::{self, Sasl};
+use crate::sasl::{self, Layer, Sasl};
 
 /// The longest line of a client that has not logged in.
 const MAX_LINE: usize = 8 * 1024;
@@ -102,6 +102,10 @@ pub(crate) struct Door {
 #[derive(Default, Debug)]
 pub(crate) struct Login {
     pub(crate) name: Option<String>,
+    /// Whose password it was, whoever was logged in: what counts for limits.
+    pub(crate) tried: Option<String>,
+    /// What may lie over the stream from here on.
+    pub(crate) layer: Layer,
     /// Only where it is learnt, and together with a name.
     pub(crate) password: Option<SecretString>,
 }
@@ -142,12 +146,12 @@ impl Door {
         self.login
     }
 
-    /// The same while it still stands at the door.
+    /// Whose password it was made with, while it still stands at the door.
     pub(crate) fn accepted(&self) -> Option<&str> {
-        self.login.name.as_deref()
+        self.login.tried.as_deref()
     }
 
-    /// The name of the last login that was refused, where it could be read.
+    /// Whose password the last login that was refused tried, where it could be read.
     pub(crate) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
@@ -223,7 +227,7 @@ impl Door {
                         Heard::LoggedIn
                     }
                     State::Verdict(attempt) | State::Sasl(attempt) => {
-                        self.refused = attempt.into_login().name;
+                        self.refused = attempt.into_login().tried;
                         Heard::Refused
                     }
                     State::Command
@@ -384,6 +388,10 @@ impl Door {
         let complete = command.as_ref().is_some_and(|command| command.complete == Complete::Yes);
         let arguments = command.map(|command| command.arguments).unwrap_or_default();
         let mut attempt = Attempt { tag, hasty, sasl: None, login: Login::default() };
+        // A tab ends it for sources that take one for a blank.
+        let tried =
+            arguments.first().and_then(string).and_then(|name| name.split(|byte| *byte == b'\t').next());
+        attempt.login.tried = tried.map(text);
         match arguments.as_slice() {
             arguments if current.verb == Verb::Authenticate => {
                 let (mechanism, initial) =

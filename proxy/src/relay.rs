@@ -76,10 +76,10 @@ where
     pub(crate) fn new(
         (client, client_rest): (C, Bytes),
         (source, source_rest): (S, Bytes),
-        tap: Option<TapSender>,
+        (watch, tap): (Watch, Option<TapSender>),
         (bytes_up, bytes_down): (&'a AtomicU64, &'a AtomicU64),
     ) -> Self {
-        let (up, down, watch) = (Pipe::default(), Pipe::default(), Watch::new());
+        let (up, down) = (Pipe::default(), Pipe::default());
         let mut relay =
             Self { client, source, up, down, watch, tap, bytes_up, bytes_down, client_name: None };
         if !source_rest.is_empty() {

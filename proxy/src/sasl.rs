@@ -5,7 +5,7 @@
 //! Where a client asks to act as somebody else (an authzid that is not its authcid), no name is told: a source that
 //! does not care for the authzid logs the authcid in, and which of the two it was is not to be seen. So it is with
 //! OAUTHBEARER always: its only name is an authzid, and whose token it is only the source can tell. XOAUTH2's name is no
-//! authzid but the account that the token must be for.
+//! authzid but the account that the token must be for. Whose password was tried is told all the same, for the limits.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,11 +14,22 @@ use zeroize::Zeroizing;
 
 use crate::learner::Learning;
 
+/// What lies over the stream behind an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Layer {
+    /// Nothing: lines go on.
+    #[default]
+    None,
+    /// Whatever the two agreed on (RFC 4422 section 3.7).
+    Unknown,
+}
+
 /// One exchange, as far as it was overheard.
 #[derive(Debug)]
 pub(crate) struct Sasl {
     mechanism: Mechanism,
     name: Option<String>,
+    tried: Option<String>,
     responses: u32,
     learning: Learning,
     password: Option<SecretString>,
@@ -66,7 +77,7 @@ impl Sasl {
             name if name.starts_with(b"SCRAM-") => Mechanism::Scram,
             _ => Mechanism::Opaque,
         };
-        Self { mechanism, name: None, responses: 0, learning, password: None }
+        Self { mechanism, name: None, tried: None, responses: 0, learning, password: None }
     }
 
     /// The client's answer (base64), the initial one among them.
@@ -77,7 +88,9 @@ impl Sasl {
             // Every mechanism that shows the name does so at first.
             (1, mechanism) => {
                 let Some(clear) = decoded(response) else { return };
-                self.name = name(mechanism, &clear);
+                if let Some(Names { name, tried }) = Names::read(mechanism, &clear) {
+                    (self.name, self.tried) = (name.and_then(text), text(tried));
+                }
                 if learns && mechanism == Mechanism::Plain {
                     self.password = clear.splitn(3, |byte| *byte == 0).nth(2).and_then(password);
                 }
@@ -85,8 +98,23 @@ impl Sasl {
             (2, Mechanism::Login) if learns => {
                 self.password = decoded(response).and_then(|clear| password(&clear));
             }
+            // The source passed over the first answer, which named somebody else perhaps.
+            (_, mechanism) if mechanism.responses() == 1 => {
+                let names = decoded(response).and_then(|clear| Some(Names::read(mechanism, &clear)?.tried));
+                self.tried = names.and_then(text);
+            }
             (_, _) => {}
         }
+    }
+
+    /// Whose password was tried, as whomever.
+    pub(crate) fn tried(&self) -> Option<String> {
+        self.tried.clone()
+    }
+
+    /// What may lie over the stream when this was accepted.
+    pub(crate) fn layer(&self) -> Layer {
+        if self.mechanism == Mechanism::Opaque { Layer::Unknown } else { Layer::None }
     }
 
     /// The name, where it was seen and there is but one. None where the client answered more often than the mechanism asks:
@@ -115,29 +143,43 @@ pub(crate) fn password(clear: &[u8]) -> Option<SecretString> {
     (!text.is_empty() && !text.contains(['\0', '\r', '\n'])).then(|| SecretString::from(text))
 }
 
-fn name(mechanism: Mechanism, clear: &[u8]) -> Option<String> {
-    let name = match mechanism {
-        Mechanism::Plain => {
-            let mut fields = clear.split(|byte| *byte == 0);
-            let (authzid, authcid) = (fields.next()?, fields.next()?);
-            fields.next()?;
-            only(Some(authzid).filter(|authzid| !authzid.is_empty()), authcid)?.to_vec()
-        }
-        Mechanism::Login => clear.to_vec(),
-        Mechanism::XOAuth2 => {
-            let mut users = clear.split(|byte| *byte == 1).filter_map(|field| field.strip_prefix(b"user="));
-            users.next().filter(|_| users.next().is_none())?.to_vec()
-        }
-        Mechanism::CramMd5 => clear[..clear.iter().rposition(|byte| *byte == b' ')?].to_vec(),
-        Mechanism::Scram => {
-            let mut fields = clear.split(|byte| *byte == b',').skip(1);
-            fields.next().filter(|authzid| authzid.is_empty() || authzid.starts_with(b"a="))?;
-            let user = fields.next()?.strip_prefix(b"n=")?;
-            let user = unescaped(user);
-            only(authzid(clear).as_deref(), &user)?.to_vec()
-        }
-        Mechanism::OAuthBearer | Mechanism::Opaque => return None,
-    };
+struct Names {
+    /// Who is logged in, whatever the source makes of an authzid.
+    name: Option<Vec<u8>>,
+    /// Whose password it is.
+    tried: Vec<u8>,
+}
+
+impl Names {
+    fn read(mechanism: Mechanism, clear: &[u8]) -> Option<Self> {
+        let same = |name: &[u8]| Self { name: Some(name.to_vec()), tried: name.to_vec() };
+        Some(match mechanism {
+            Mechanism::Plain => {
+                let mut fields = clear.split(|byte| *byte == 0);
+                let (authzid, authcid) = (fields.next()?, fields.next()?);
+                fields.next()?;
+                let name = only(Some(authzid).filter(|authzid| !authzid.is_empty()), authcid);
+                Self { name: name.map(<[u8]>::to_vec), tried: authcid.to_vec() }
+            }
+            Mechanism::Login => same(clear),
+            Mechanism::XOAuth2 => {
+                let mut users =
+                    clear.split(|byte| *byte == 1).filter_map(|field| field.strip_prefix(b"user="));
+                same(users.next().filter(|_| users.next().is_none())?)
+            }
+            Mechanism::CramMd5 => same(&clear[..clear.iter().rposition(|byte| *byte == b' ')?]),
+            Mechanism::Scram => {
+                let mut fields = clear.split(|byte| *byte == b',').skip(1);
+                fields.next().filter(|authzid| authzid.is_empty() || authzid.starts_with(b"a="))?;
+                let tried = unescaped(fields.next()?.strip_prefix(b"n=")?);
+                Self { name: only(authzid(clear).as_deref(), &tried).map(<[u8]>::to_vec), tried }
+            }
+            Mechanism::OAuthBearer | Mechanism::Opaque => return None,
+        })
+    }
+}
+
+fn text(name: Vec<u8>) -> Option<String> {
     String::from_utf8(name).ok().filter(|name| !name.is_empty())
 }
 
@@ -237,6 +279,26 @@ mod tests {
             ("OAUTHBEARER", "n,a=ann@example.com,\x01auth=Bearer t\x01\x01"),
         ] {
             assert_eq!(seen(mechanism, &[response]), None, "{mechanism} {response:?}");
+        }
+    }
+
+    #[test]
+    fn whose_password_was_tried_is_told_whoever_is_acted_as() {
+        for (mechanism, responses, tried) in [
+            ("PLAIN", vec!["\0ann\0secret"], Some("ann")),
+            ("PLAIN", vec!["bob\0ann\0secret"], Some("ann")),
+            ("PLAIN", vec!["\0bob\0secret", "\0ann\0secret"], Some("ann")),
+            ("PLAIN", vec!["\0bob\0secret", "ann"], None),
+            ("SCRAM-SHA-1", vec!["n,a=bob,n=ann,r=nonce", "c=biws,r=x,p=y"], Some("ann")),
+            ("CRAM-MD5", vec!["ann 01"], Some("ann")),
+            ("LOGIN", vec!["ann", "secret"], Some("ann")),
+            ("LOGIN", vec!["ann", "bob", "secret"], Some("ann")),
+            ("OAUTHBEARER", vec!["n,a=ann,\x01auth=Bearer t\x01\x01"], None),
+            ("NTLM", vec!["ann"], None),
+        ] {
+            let mut sasl = Sasl::new(mechanism.as_bytes(), Learning::Off);
+            responses.iter().for_each(|clear| sasl.on_response(STANDARD.encode(clear).as_bytes()));
+            assert_eq!(sasl.tried().as_deref(), tried, "{mechanism} {responses:?}");
         }
     }
 

@@ -28,7 +28,9 @@ use crate::notices::Notice;
 use crate::place::Place;
 use crate::proxy_protocol::{self, Ends};
 use crate::relay::{Passed, Relay};
+use crate::sasl::Layer;
 use crate::stream::{Stream, tune};
+use crate::watch::Watch;
 use crate::{Blindness, TellSource, upstream};
 
 /// How often a session that is to end is looked at.
@@ -216,7 +218,11 @@ async fn relayed(
 ) -> io::Result<&'static str> {
     count(&shared.book.counters.logins);
     let LoggedIn { client, client_rest, source, source_rest, login } = session;
-    if let Login { name: Some(login), password: Some(password) } = &login {
+    let watch = match login.layer {
+        Layer::None => Watch::new(),
+        Layer::Unknown => Watch::blind(),
+    };
+    if let Login { name: Some(login), password: Some(password), .. } = &login {
         shared.learner.offer(Accepted { login: login.clone(), password: password.clone() });
     }
     let (tap, listening) = match login.name {
@@ -226,9 +232,13 @@ async fn relayed(
         }
         None => (None, None),
     };
-    let relay =
-        Relay::new((client, client_rest), (source, source_rest), tap, (&page.bytes_up, &page.bytes_down))
-            .with_client_name(&page.client_name);
+    let relay = Relay::new(
+        (client, client_rest),
+        (source, source_rest),
+        (watch, tap),
+        (&page.bytes_up, &page.bytes_down),
+    )
+    .with_client_name(&page.client_name);
     let ended = watched(shared, page, relay, shutdown).await;
     let totals = &shared.book.counters;
     totals.bytes_up.fetch_add(page.bytes_up.load(Ordering::Relaxed), Ordering::Relaxed);

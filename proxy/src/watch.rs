@@ -62,6 +62,11 @@ impl Watch {
         }
     }
 
+    /// What passes need not be lines.
+    pub(crate) fn blind() -> Self {
+        Self { raw: true, ..Self::new() }
+    }
+
     /// Looks at bytes on their way to the source. They pass unchanged, so nothing is returned.
     pub(crate) fn on_client(&mut self, bytes: &Bytes) {
         let mut rest = bytes.clone();

@@ -79,3 +79,19 @@ async fn before_a_login_nothing_of_ours_comes_in_between_what_the_source_says() 
     drop(session);
     stand.stop().await;
 }
+
+#[tokio::test]
+async fn behind_a_login_that_may_have_wrapped_the_stream_everything_passes_at_once() {
+    let stand = Stand::start(ProxyLimits::default()).await;
+    let mut session = stand.greeted().await;
+    session.up("l AUTHENTICATE GSSAPI\r\n").await;
+    session.down("+ \r\n").await;
+    session.up("YII=\r\n").await;
+    session.down("l OK in\r\n").await;
+    // Neither a blank nor the end of a line: it could go on as a tag does.
+    session.up("\0\0\0\u{4}abcd").await;
+    session.down("\0\0\0\u{4}abcd").await;
+    session.down("\0\0\0\u{4}\nab*").await;
+    drop(session);
+    stand.stop().await;
+}

@@ -51,7 +51,12 @@ pub(super) struct Attempt {
 impl Attempt {
     pub(super) fn into_login(self) -> Login {
         match self.sasl {
-            Some(sasl) => Login { name: sasl.name(), password: sasl.into_password() },
+            Some(sasl) => Login {
+                name: sasl.name(),
+                tried: sasl.tried(),
+                layer: sasl.layer(),
+                password: sasl.into_password(),
+            },
             None => self.login,
         }
     }

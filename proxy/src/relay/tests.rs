@@ -53,7 +53,7 @@ async fn relayed(up: Vec<Vec<u8>>, down: Vec<Vec<u8>>, pipe: usize, beside: Besi
         let mut relay = Relay::new(
             (client_near, Bytes::new()),
             (source_near, Bytes::new()),
-            tap,
+            (Watch::new(), tap),
             (&bytes_up, &bytes_down),
         );
         while relay.run().await.unwrap() != Passed::Closed {}
@@ -153,8 +153,12 @@ async fn a_client_that_never_reads_costs_a_bounded_queue() {
     let (client_near, _client_far) = duplex(1024);
     let (source_near, mut source_far) = duplex(1024);
     let (bytes_up, bytes_down) = (AtomicU64::new(0), AtomicU64::new(0));
-    let mut relay =
-        Relay::new((client_near, Bytes::new()), (source_near, Bytes::new()), None, (&bytes_up, &bytes_down));
+    let mut relay = Relay::new(
+        (client_near, Bytes::new()),
+        (source_near, Bytes::new()),
+        (Watch::new(), None),
+        (&bytes_up, &bytes_down),
+    );
     let flood = async {
         let chunk = [b'x'; 4096];
         let mut sent = 0_u64;
@@ -200,7 +204,7 @@ async fn a_source_that_takes_nothing_more_still_has_its_say() {
     let mut relay = Relay::new(
         (client_near, Bytes::from_static(b"a1 NOOP\r\n")),
         (source, Bytes::new()),
-        None,
+        (Watch::new(), None),
         (&bytes_up, &bytes_down),
     );
     let relaying = async move { while relay.run().await.unwrap() != Passed::Closed {} };

@@ -175,3 +175,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whose_password_was_tried_counts_whatever_stands_around_it() {
+    for (command, tried) in [
+        ("a LOGIN ann guess", Some("ann")),
+        ("a LOGIN \"ann\" guess more", Some("ann")),
+        ("a LOGIN ann", Some("ann")),
+        ("a LOGIN ann\tguess", Some("ann")),
+        ("a LOGIN ann\tguess more", Some("ann")),
+        // As bob, with ann's password: some sources do not care for bob.
+        ("a AUTHENTICATE PLAIN Ym9iAGFubgBndWVzcw==", Some("ann")),
+        ("a AUTHENTICATE", None),
+    ] {
+        let line = format!("{command}\r\n");
+        let mut door = Door::new(Leg::Open, Learning::Off);
+        assert_eq!(door.on_client(line.as_bytes(), Logins::Welcome), Move::Forward(line.len()));
+        assert_eq!(door.on_server_line(b"a NO no\r\n"), Heard::Refused);
+        assert_eq!(door.refused(), tried, "{command}");
+        let mut door = Door::new(Leg::Open, Learning::Off);
+        door.on_client(line.as_bytes(), Logins::Welcome);
+        assert_eq!(door.on_server_line(b"a OK in\r\n"), Heard::LoggedIn);
+        assert_eq!(door.accepted(), tried, "{command}");
+    }
+}

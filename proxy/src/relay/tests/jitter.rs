@@ -123,8 +123,12 @@ async fn relayed(
         let (bytes_up, bytes_down) = (AtomicU64::new(0), AtomicU64::new(0));
         let client = Jittery::new(client_near, seed, client_takes);
         let source = Jittery::new(source_near, seed.rotate_left(32), source_takes);
-        let mut relay =
-            Relay::new((client, Bytes::new()), (source, Bytes::new()), None, (&bytes_up, &bytes_down));
+        let mut relay = Relay::new(
+            (client, Bytes::new()),
+            (source, Bytes::new()),
+            (Watch::new(), None),
+            (&bytes_up, &bytes_down),
+        );
         let mut chance = Chance(seed.rotate_left(16) | 1);
         loop {
             let stop = polls(1 + chance.below(20));
