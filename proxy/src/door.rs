@@ -1,6 +1,6 @@
 //! What happens between the greeting and the login. Pure: bytes in, moves out.
 //!
-//! Commands pass to the source as they are, except STARTTLS, which is ours, and ID, which is screened. One thing is added: after a login attempt nothing
+//! Commands pass to the source as they are, except STARTTLS, which is ours, COMPRESS, which there is none of, and ID, which is screened. One thing is added: after a login attempt nothing
 //! more is sent on until the source has answered it, so that whatever the client sent behind it is there for
 //! the relay. Lines and literals are bounded; nobody has proved who they are yet. What may hold a password is wiped when it
 //! was read; the password itself is kept only where it is to be learnt, and only until the source has refused it.
@@ -41,6 +41,9 @@ const MAX_COMMAND: usize = 64 * 1024;
 
 /// The most commands on their way to the source at once.
 const MAX_UNANSWERED: usize = 100;
+
+/// The longest that their tags are all together.
+const MAX_TAGS: usize = 16 * 1024;
 
 /// The most bytes that [`Door::on_client`] needs to see at once.
 pub(crate) const MAX_BUFFERED: usize = MAX_SASL_LINE + 1;
@@ -304,6 +307,7 @@ impl Door {
         }
         match verb {
             Verb::StartTls => return self.on_starttls(tag, end, buffered),
+            Verb::Compress => return refuse(tag, line, b"BAD COMPRESS is not available here."),
             Verb::Login | Verb::Authenticate if self.leg == Leg::BeforeStartTls => {
                 return refuse(tag, line, b"NO [PRIVACYREQUIRED] Log in after STARTTLS.");
             }
@@ -315,7 +319,9 @@ impl Door {
         if tag.is_empty() {
             return Move::Forward(end); // The source says what is wrong with it.
         }
+        let tags: usize = self.unanswered.iter().map(|unanswered| unanswered.tag.len()).sum();
         if self.unanswered.len() >= MAX_UNANSWERED
+            || tags >= MAX_TAGS
             || self.unanswered.iter().any(|unanswered| unanswered.tag == tag)
         {
             // The answer to the other command would be taken for this one's: for an accepted login, in the worst case.

@@ -1,8 +1,8 @@
 //! Capability lists: the only bytes of the source that the proxy ever changes.
 //!
 //! Taken out is what cannot be honoured through a proxy: `COMPRESS` (the relay must be able to see lines), SASL
-//! mechanisms with channel binding (`SCRAM-*-PLUS`: the channel ends here), referrals (they lead around the proxy) and the source's
-//! `STARTTLS` (TLS with the client is ours). Order, case and everything else stay as they are.
+//! mechanisms with channel binding (`SCRAM-*-PLUS`: the channel ends here), referrals (they lead around the proxy), `UNAUTHENTICATE` (a
+//! second login would be nobody's that we know) and the source's `STARTTLS` (TLS with the client is ours). Order, case and everything else stay as they are.
 
 use std::ops::Range;
 
@@ -138,6 +138,7 @@ fn honoured(name: &[u8], leg: Leg) -> bool {
         || is(b"LOGIN-REFERRALS")
         || is(b"MAILBOX-REFERRALS")
         || is(b"STARTTLS")
+        || is(b"UNAUTHENTICATE")
         || unsafe_here)
 }
 
@@ -168,6 +169,7 @@ mod tests {
             open("a1 OK [CAPABILITY IMAP4rev1 LOGIN-REFERRALS MAILBOX-REFERRALS] in\r\n"),
             "a1 OK [CAPABILITY IMAP4rev1] in\r\n"
         );
+        assert_eq!(open("a1 OK [CAPABILITY Unauthenticate IDLE] in\r\n"), "a1 OK [CAPABILITY IDLE] in\r\n");
         assert_eq!(
             open("* PREAUTH [CAPABILITY COMPRESS=DEFLATE IMAP4rev1] x\r\n"),
             "* PREAUTH [CAPABILITY IMAP4rev1] x\r\n"

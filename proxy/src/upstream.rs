@@ -24,6 +24,9 @@ const MAX_LINE: usize = 64 * 1024;
 /// How a greeting begins that wants a login.
 const OK: &[u8] = b"* OK";
 
+/// How one begins that wants none.
+const BYE: &[u8] = b"* BYE";
+
 /// How long one address of the source has before the next one is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
@@ -112,12 +115,12 @@ async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Resul
     let greeting = line(&mut stream, &mut rest).await?;
     if !begins(&greeting, OK) {
         // PREAUTH cannot be secured (RFC 9051 section 7.1.4); BYE is passed on.
-        let bye = begins(&greeting, b"* BYE");
-        return if bye {
-            Ok(Upstream { stream, greeting, rest })
-        } else {
-            Err(io::Error::other("no STARTTLS after PREAUTH"))
+        let Some((bye, text)) = greeting.split_at_checked(BYE.len()).filter(|(word, _)| begins(word, BYE))
+        else {
+            return Err(io::Error::other("no STARTTLS after PREAUTH"));
         };
+        let greeting = [bye, without_code(text)].concat().into();
+        return Ok(Upstream { stream, greeting, rest });
     }
     let answer = ask(&mut stream, &mut rest, "mf1 STARTTLS\r\n", |_| ()).await?;
     if !begins(&answer, b"mf1 OK") {
@@ -139,7 +142,8 @@ async fn starttls(tcp: TcpStream, server: &Server, tls: &TlsClient) -> io::Resul
     Ok(Upstream { stream, greeting, rest })
 }
 
-/// The greeting's text with the list that holds under TLS in place of the one that was said in the clear.
+/// The greeting's text with the list that holds under TLS in place of the one that was said in the clear. Another code
+/// (a referral, an alert) is left out: anybody on the way may have put it there.
 fn with_capabilities(greeting: &[u8], capabilities: Option<&[u8]>) -> Bytes {
     let (ok, text) = greeting.split_at_checked(OK.len()).unwrap_or((OK, b"\r\n"));
     let text = match list_range(greeting) {
@@ -147,7 +151,7 @@ fn with_capabilities(greeting: &[u8], capabilities: Option<&[u8]>) -> Bytes {
             let behind = &greeting[list.end..];
             behind.strip_prefix(b"]").unwrap_or(behind)
         }
-        None => text,
+        None => without_code(text),
     };
     let mut line = BytesMut::from(ok);
     if let Some(capabilities) = capabilities {
@@ -157,6 +161,17 @@ fn with_capabilities(greeting: &[u8], capabilities: Option<&[u8]>) -> Bytes {
     }
     line.extend_from_slice(text);
     line.freeze()
+}
+
+/// What stands behind a status, less its response code.
+fn without_code(text: &[u8]) -> &[u8] {
+    if !text.trim_ascii_start().starts_with(b"[") {
+        return text;
+    }
+    match memchr::memchr(b']', text) {
+        Some(end) => &text[end + 1..],
+        None => b"\r\n",
+    }
 }
 
 /// Sends a command of our own and reads up to its answer, which is returned.
@@ -241,6 +256,11 @@ mod tests {
             "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n"
         );
         assert_eq!(told("* OK ready\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n");
+        for code in ["ALERT", "alert", "REFERRAL imap://evil.example/", "UNKNOWN x"] {
+            let greeting = format!("* OK [{code}] ready\r\n");
+            assert_eq!(told(&greeting, list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n", "{code}");
+        }
+        assert_eq!(told("* OK  [ALERT\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN]\r\n");
         assert_eq!(told("* OK [CAPABILITY X] ready\r\n", None), "* OK ready\r\n");
         assert_eq!(told("* OK [CAPABILITY X\r\n", list), "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN]\r\n");
     }

@@ -1,7 +1,7 @@
 //! What the relay must know of the bytes that it passes: where capability lists stand, and when it must stop looking.
 //!
 //! Both directions are framed. Nothing is held back but a line that may turn out to carry a capability list. Bytes
-//! go out as slices of what came in. When step is lost (an accepted `COMPRESS`, a line that may or may not announce a
+//! go out as slices of what came in. When step is lost (an accepted `COMPRESS` or its like, a line that may or may not announce a
 //! literal, a refused literal whose bytes came anyway), everything passes raw from then on: what is not understood is
 //! never touched.
 //!
@@ -23,6 +23,10 @@ const MAX_LINE: usize = 4 << 20;
 /// The longest line of a client that is followed: commands name sets. Servers take 64 KiB or so.
 pub(crate) const MAX_COMMAND_LINE: usize = 256 << 10;
 
+/// Commands behind which the stream may be another one: RFC 4978, and two that a source takes before a login or behind
+/// UNAUTHENTICATE.
+const TURNS: [&[u8]; 3] = [b"COMPRESS", b"STARTTLS", b"AUTHENTICATE"];
+
 /// Follows both directions of a session after its login.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -35,8 +39,8 @@ pub(crate) struct Watch {
     /// The server is behind a literal: what comes is the rest of a response.
     within_response: bool,
     held: Vec<u8>,
-    /// The tag of a `COMPRESS` that the client sent.
-    compress: Option<Bytes>,
+    /// The tag of a command that the client sent behind which no lines may follow.
+    turn: Option<Bytes>,
     /// What the client calls itself, until it is asked for.
     client_name: Option<String>,
     /// Commands without an answer.
@@ -54,7 +58,7 @@ impl Watch {
             awaiting: None,
             within_response: false,
             held: Vec::new(),
-            compress: None,
+            turn: None,
             client_name: None,
             unanswered: 0,
             idle: false,
@@ -166,8 +170,10 @@ impl Watch {
         }
         self.unanswered = self.unanswered.saturating_add(1);
         self.idle |= verb_is(start, b"IDLE");
-        if verb_is(start, b"COMPRESS") {
-            self.compress = Some(tag);
+        if TURNS.iter().any(|verb| verb_is(start, verb)) {
+            if self.turn.replace(tag).is_some() {
+                self.pass_raw(); // Which of them was accepted would not be seen.
+            }
         } else if verb_is(start, b"ID") {
             self.client_name = client_name(start);
         }
@@ -189,7 +195,7 @@ impl Watch {
                 return self.pass_raw();
             }
         }
-        if self.compress.take_if(|compress| *compress == tag).is_some() && verb_is(line, b"OK") {
+        if self.turn.take_if(|turn| *turn == tag).is_some() && verb_is(line, b"OK") {
             return self.pass_raw();
         }
         self.unanswered = self.unanswered.saturating_sub(1);
@@ -284,6 +290,12 @@ mod tests {
         let (relayed, raw) = at_every_split("c1 COMPRESS DEFLATE\r\n", &format!("c1 NO no\r\n{tail}"));
         assert_eq!(relayed, "c1 NO no\r\n* CAPABILITY\r\n".replace("CAPABILITY\r", "CAPABILITY \r"));
         assert!(!raw);
+        for command in ["c1 STARTTLS", "c1 AUTHENTICATE GSSAPI", "c0 COMPRESS DEFLATE\r\nc1 COMPRESS DEFLATE"]
+        {
+            let (relayed, raw) = at_every_split(&format!("{command}\r\n"), &format!("c1 OK go\r\n{tail}"));
+            assert_eq!(relayed, format!("c1 OK go\r\n{tail}"), "{command}");
+            assert!(raw, "{command}");
+        }
         // Behind a literal it is no answer.
         let (_, raw) = at_every_split("c1 COMPRESS DEFLATE\r\n", "* 1 FETCH (BODY[] {3}\r\nabcc1 OK go)\r\n");
         assert!(!raw);

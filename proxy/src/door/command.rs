@@ -34,6 +34,7 @@ pub(super) enum Verb {
     Login,
     Authenticate,
     StartTls,
+    Compress,
     Id,
     Other,
 }
@@ -94,6 +95,8 @@ pub(super) fn words(line: &[u8]) -> (&[u8], Verb) {
         Verb::Authenticate
     } else if is(b"STARTTLS") {
         Verb::StartTls
+    } else if is(b"COMPRESS") {
+        Verb::Compress
     } else if is(b"ID") {
         Verb::Id
     } else {

@@ -62,7 +62,7 @@ pub(crate) enum Kind {
     /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE.
     Folders,
     Compress,
-    /// LOGIN, AUTHENTICATE, UNAUTHENTICATE.
+    /// LOGIN, AUTHENTICATE, UNAUTHENTICATE, and the PROXYAUTH of Sun's servers.
     Identity,
     /// Its arguments did not read; if the source understood it, we do not know what changed.
     Unread,
@@ -406,7 +406,7 @@ fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {
         }
         "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
         "COMPRESS" => Kind::Compress,
-        "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" => Kind::Identity,
+        "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" | "PROXYAUTH" => Kind::Identity,
         _ => Kind::Other,
     }
 }

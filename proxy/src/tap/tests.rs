@@ -501,6 +501,12 @@ fn what_cannot_be_followed_makes_it_blind() {
     "#]],
     );
     check(
+        &format!("C: a1 PROXYAUTH bob\nS: a1 OK bob\n{after}"),
+        expect![[r#"
+        blind: other user
+    "#]],
+    );
+    check(
         &format!("S: * 1 FETCH (BODY[] {{99999999999999999999}}\n{after}"),
         expect![[r#"
         blind: unframable

@@ -177,6 +177,36 @@ proptest! {
 }
 
 #[test]
+fn there_is_no_compression() {
+    check(
+        "C: a COMPRESS DEFLATE\nC: b NOOP",
+        expect![[r#"
+        answered: a BAD COMPRESS is not available here.
+        b NOOP
+    "#]],
+    );
+}
+
+#[test]
+fn tags_that_wait_for_an_answer_are_bounded() {
+    let mut door = Door::new(Leg::Open, Learning::Off);
+    let (mut sent, mut last) = (0, String::new());
+    while sent < MAX_UNANSWERED {
+        last = format!("{sent}{} NOOP\r\n", "t".repeat(4000));
+        match door.on_client(last.as_bytes(), Logins::Welcome) {
+            Move::Forward(_) => sent += 1,
+            next => {
+                assert_eq!(next, Move::Wait);
+                break;
+            }
+        }
+    }
+    assert_eq!(sent, 5);
+    door.on_server_line(last.replace("5t", "0t").replace("NOOP", "OK done").as_bytes());
+    assert_eq!(door.on_client(last.as_bytes(), Logins::Welcome), Move::Forward(last.len()));
+}
+
+#[test]
 fn whose_password_was_tried_counts_whatever_stands_around_it() {
     for (command, tried) in [
         ("a LOGIN ann guess", Some("ann")),
