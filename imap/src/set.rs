@@ -200,6 +200,19 @@ pub fn pairs<'a>(source: &'a str, target: &'a str) -> impl Iterator<Item = (Uid,
         .filter_map(|(from, to)| Some((Uid::new(from)?, Uid::new(to)?)))
 }
 
+/// The same where both sets must name equally many, and at most `most`; `None` otherwise.
+pub fn exact_pairs(source: &str, target: &str, most: usize) -> Option<Vec<(Uid, Uid)>> {
+    let count = |wire: &str| {
+        wire_ranges(wire.as_bytes()).try_fold(0u64, |sum, range| {
+            let (first, last) = range?;
+            Some(sum + u64::from(first.abs_diff(last)) + 1)
+        })
+    };
+    let (from, to) = (count(source)?, count(target)?);
+    (from == to && usize::try_from(from).is_ok_and(|count| count <= most))
+        .then(|| pairs(source, target).collect())
+}
+
 fn wire_numbers(wire: &[u8]) -> impl Iterator<Item = u32> + '_ {
     wire_ranges(wire).map_while(|range| range).flat_map(|(first, last)| first.min(last)..=first.max(last))
 }
@@ -335,6 +348,11 @@ mod tests {
         assert_eq!(found, [(304, 3956), (319, 3957), (320, 3958), (2, 1)].map(|(a, b)| (uid(a), uid(b))));
         assert_eq!(pairs("1:4294967295", "1:4294967295").take(2).count(), 2);
         assert_eq!(pairs("1,x", "1,2").count(), 1);
+        let exact = |from, to, most| exact_pairs(from, to, most).map(|pairs| pairs.len());
+        assert_eq!(exact("304,319:320,2", "3956:3958,1", 4), Some(4));
+        assert_eq!(exact("304,319:320,2", "3956:3958,1", 3), None, "more than anybody asked for");
+        assert_eq!(exact("1:3", "1:2", 9), None, "which goes with which is open");
+        assert_eq!(exact("1,x", "1,2", 9), None);
     }
 
     proptest! {

@@ -259,7 +259,7 @@ async fn one_mailbox_from_login_to_logout() {
     let copied = session.uid_copy(&uids("1:2"), &FolderName::inbox()).await.unwrap();
     assert_eq!(copied.len(), 2);
     let moved = session.uid_move(&uids("2"), &FolderName::inbox()).await.unwrap();
-    assert_eq!(moved.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [second]);
+    assert_eq!(moved.iter().map(|one| one.from).collect::<Vec<_>>(), [second]);
     session.uid_expunge(&uids("1:99")).await.unwrap();
     session.noop().await.unwrap();
     assert!(session.uid_search("ALL").await.unwrap().is_empty());

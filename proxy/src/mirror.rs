@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailferry_imap::{MailboxId, MessageKey};
 use mailferry_ledger::Ledger;
-use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool};
+use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool, Transfer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
@@ -231,6 +231,10 @@ impl Listening {
                 Observed::Discard(body) => drop(self.bodies.remove(&body)),
                 Observed::FolderChanged(folder) => {
                     self.hold(Seen::FolderChanged { mailbox: self.mailbox, folder });
+                }
+                Observed::Transferred { from, to, pairs, kind } => {
+                    let mailbox = self.mailbox;
+                    self.hold(Seen::Transferred(Transfer { mailbox, from, to, pairs, kind }));
                 }
                 Observed::FoldersChanged => self.hold(Seen::FoldersChanged { mailbox: self.mailbox }),
                 Observed::Blind(why) => {

@@ -11,12 +11,14 @@ mod fetch;
 mod odd;
 mod selected;
 mod server;
+mod transfer;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use mailferry_imap::frame::{FrameError, Framer};
-use mailferry_imap::{FolderName, MailboxId, MessageKey};
+use mailferry_imap::{FolderName, MailboxId, MessageKey, Uid};
+use mailferry_spool::{Place, TransferKind};
 
 use client::{Partial, Pending};
 use selected::Selected;
@@ -54,6 +56,17 @@ pub(crate) enum Observed {
     End(BodyNumber, MessageKey, Way),
     /// A body that nothing can be done with.
     Discard(BodyNumber),
+    /// Messages were copied or moved. Says that the folders changed, too.
+    Transferred {
+        /// Where they were.
+        from: Place,
+        /// Where they went.
+        to: Place,
+        /// The UID there and here of each.
+        pairs: Vec<(Uid, Uid)>,
+        /// Copied or moved.
+        kind: TransferKind,
+    },
     /// Something in this folder is other than it was.
     FolderChanged(FolderName),
     /// Folders or subscriptions changed.
@@ -116,6 +129,8 @@ pub(crate) struct Tap {
     selected: Option<Selected>,
     /// The folder that the SELECT whose answer is coming in opens.
     opening: Option<Selected>,
+    /// How often the open folder was left, or its UIDVALIDITY changed.
+    openings: u64,
     joins: Vec<fetch::Join>,
     bodies: u64,
     blind: Option<Blindness>,
@@ -134,6 +149,7 @@ impl Tap {
             pending: VecDeque::new(),
             selected: None,
             opening: None,
+            openings: 0,
             joins: Vec::new(),
             bodies: 0,
             blind: None,

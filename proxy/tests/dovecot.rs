@@ -39,6 +39,7 @@ for body in (small, large):
         [
             format!("Appended INBOX;1 {small}"),
             format!("Appended INBOX;2 {large}"),
+            "Copy 1 from INBOX to Work".to_owned(),
             "changed INBOX".to_owned(),
             "changed Work".to_owned(),
             "folders changed".to_owned(),

@@ -31,19 +31,44 @@ pub struct Body {
 struct Shared {
     bytes: Stored,
     size: u64,
-    _claim: Claim,
+    claim: Claim,
 }
 
 #[derive(Debug)]
 enum Stored {
     Memory(Bytes),
-    File(File),
+    File(Unlinked),
+}
+
+/// A temporary file without a name: closing it gives its blocks back, which may take a moment. That is done where blocking
+/// is allowed, not by whoever lets go of it.
+#[derive(Debug)]
+struct Unlinked(Option<File>);
+
+impl Unlinked {
+    fn file(&self) -> io::Result<&File> {
+        self.0.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for Unlinked {
+    fn drop(&mut self) {
+        if let (Some(file), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            // Where the runtime is at its end, the file is closed here.
+            drop(runtime.spawn_blocking(move || drop(file)));
+        }
+    }
 }
 
 impl Body {
     /// Its length in bytes.
     pub fn size(&self) -> u64 {
         self.shared.size
+    }
+
+    /// Where it lies.
+    pub(crate) fn kind(&self) -> Kind {
+        self.shared.claim.kind()
     }
 
     /// A reader from the first byte on; as many as one likes, each with a place of its own.
@@ -94,7 +119,7 @@ impl Shared {
             Stored::Memory(bytes) => Ok(bytes.clone()),
             Stored::File(file) => {
                 let mut chunk = vec![0; length];
-                file.read_exact_at(&mut chunk, offset)?;
+                file.file()?.read_exact_at(&mut chunk, offset)?;
                 Ok(Bytes::from(chunk))
             }
         }
@@ -114,7 +139,7 @@ pub struct BodyWriter {
 #[derive(Debug)]
 enum Sink {
     Memory(Vec<u8>),
-    File(File),
+    File(Unlinked),
     /// After a failure: sticks.
     Broken,
 }
@@ -132,7 +157,7 @@ impl BodyWriter {
                 grow(&spool, &mut claim, size)?;
                 Sink::Memory(Vec::new())
             }
-            Kind::Disk => Sink::File(temporary_file(&spool)?),
+            Kind::Disk => Sink::File(Unlinked(Some(temporary_file(&spool)?))),
         };
         Ok(Self { spool, size, written: 0, sink, claim })
     }
@@ -165,7 +190,7 @@ impl BodyWriter {
             }
             Sink::File(file) => {
                 grow(&self.spool, &mut self.claim, bytes.len() as u64)?;
-                file.write_all(bytes).map_err(|error| {
+                file.file().and_then(|mut file| file.write_all(bytes)).map_err(|error| {
                     tracing::debug!(%error, "Spool file not written.");
                     Full
                 })?;
@@ -186,14 +211,14 @@ impl BodyWriter {
             Sink::File(file) => Stored::File(file),
             Sink::Broken => return None,
         };
-        Some(Body { shared: Arc::new(Shared { bytes, size: self.size, _claim: self.claim }) })
+        Some(Body { shared: Arc::new(Shared { bytes, size: self.size, claim: self.claim }) })
     }
 }
 
 /// Claims more, giving up the oldest bodies where needed.
 fn grow(spool: &Spool, claim: &mut Claim, bytes: u64) -> Result<(), Full> {
     while !claim.grow(bytes) {
-        if !spool.make_room() {
+        if !spool.make_room(claim.kind(), bytes) {
             return Err(Full);
         }
     }

@@ -16,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mailferry_imap::{FolderName, MailboxId, MessageKey};
+use mailferry_imap::{FolderName, MailboxId, MessageKey, Uid, UidValidity};
 
 pub use body::{Body, BodyReader, BodyWriter};
 use hints::Hints;
-use space::Space;
+use space::{Kind, Space};
 
 /// What the spool may use. Reaching a limit drops the oldest bodies, never anything at a client.
 #[derive(Clone, Debug)]
@@ -48,6 +48,39 @@ pub enum Origin {
     Appended,
 }
 
+/// A folder as it was when a message got its UID in it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Place {
+    /// Its name.
+    pub folder: FolderName,
+    /// Its UIDVALIDITY.
+    pub validity: UidValidity,
+}
+
+/// Messages that a client copied or moved, as the source's COPYUID told it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    /// Whose account.
+    pub mailbox: MailboxId,
+    /// Where they were; where they still are, if they were copied.
+    pub from: Place,
+    /// Where they went.
+    pub to: Place,
+    /// The UID there and here of each.
+    pub pairs: Vec<(Uid, Uid)>,
+    /// Copied or moved.
+    pub kind: TransferKind,
+}
+
+/// What became of the originals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferKind {
+    /// They stay.
+    Copy,
+    /// They are gone.
+    Move,
+}
+
 /// Something that a tap saw.
 #[derive(Clone, Debug)]
 pub enum Seen {
@@ -72,6 +105,8 @@ pub enum Seen {
         /// Whose account.
         mailbox: MailboxId,
     },
+    /// Messages are also, or now, in another folder. Says that the folders changed, too.
+    Transferred(Transfer),
     /// A tap went blind: anything may have changed.
     Everything {
         /// Whose account.
@@ -84,6 +119,7 @@ impl Seen {
     pub fn mailbox(&self) -> MailboxId {
         match self {
             Self::Body { key, .. } => key.mailbox,
+            Self::Transferred(transfer) => transfer.mailbox,
             Self::FolderChanged { mailbox, .. }
             | Self::FoldersChanged { mailbox }
             | Self::Everything { mailbox } => *mailbox,
@@ -135,8 +171,10 @@ struct Inner {
 #[derive(Default, Debug)]
 struct Kept {
     bodies: HashMap<MessageKey, Entry>,
-    /// Keys by arrival: the lowest number is the oldest.
-    order: BTreeMap<u64, MessageKey>,
+    /// Keys by where the body lies and by arrival: the lowest number is the oldest.
+    order: BTreeMap<(Kind, u64), MessageKey>,
+    /// Bytes of the bodies in memory and on disk.
+    bytes: [u64; 2],
     arrivals: u64,
     hints: BTreeMap<MailboxId, Hints>,
 }
@@ -146,6 +184,36 @@ struct Entry {
     body: Body,
     origin: Origin,
     arrival: u64,
+}
+
+impl Kept {
+    fn insert(&mut self, key: MessageKey, body: Body, origin: Origin) {
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        self.bytes[body.kind() as usize] += body.size();
+        self.order.insert((body.kind(), arrival), key.clone());
+        self.bodies.insert(key, Entry { body, origin, arrival });
+    }
+
+    fn remove(&mut self, key: &MessageKey) -> Option<Entry> {
+        let entry = self.bodies.remove(key)?;
+        self.order.remove(&(entry.body.kind(), entry.arrival));
+        let bytes = &mut self.bytes[entry.body.kind() as usize];
+        *bytes = bytes.saturating_sub(entry.body.size());
+        Some(entry)
+    }
+
+    /// The oldest body that lies there.
+    fn oldest_of(&self, kind: Kind) -> Option<(u64, &MessageKey)> {
+        let (at, key) = self.order.range((kind, 0)..=(kind, u64::MAX)).next()?;
+        Some((at.1, key))
+    }
+
+    /// The oldest body of all.
+    fn oldest(&self) -> Option<&MessageKey> {
+        let oldest = [Kind::Memory, Kind::Disk].into_iter().filter_map(|kind| self.oldest_of(kind));
+        oldest.min_by_key(|(arrival, _)| *arrival).map(|(_, key)| key)
+    }
 }
 
 impl Spool {
@@ -211,16 +279,16 @@ impl Spool {
                     return;
                 }
                 hints.add_body(key.clone());
-                while kept.bodies.len() >= MAX_BODIES {
-                    dropped.extend(self.drop_oldest(kept));
+                while kept.bodies.len() >= MAX_BODIES
+                    && let Some(oldest) = kept.oldest().cloned()
+                {
+                    dropped.extend(self.drop_body(kept, &oldest));
                 }
-                let arrival = kept.arrivals;
-                kept.arrivals += 1;
-                kept.order.insert(arrival, key.clone());
-                kept.bodies.insert(key, Entry { body, origin, arrival });
+                kept.insert(key, body, origin);
             }
             Seen::FolderChanged { folder, .. } => hints.add_folder(folder),
             Seen::FoldersChanged { .. } => hints.folders_changed = true,
+            Seen::Transferred(transfer) => hints.add_transfer(transfer),
             Seen::Everything { .. } => hints.set_everything(),
         }
     }
@@ -231,7 +299,7 @@ impl Spool {
     }
 
     /// Everything seen of a mailbox since the last call, in this order: `Everything`, `FoldersChanged`, the folders, the
-    /// bodies by arrival. Bodies stay until [taken](Self::take) (or until younger ones need the room).
+    /// transfers and the bodies by arrival. Bodies stay until [taken](Self::take) (or until younger ones need the room).
     pub fn drain(&self, mailbox: MailboxId) -> Vec<Seen> {
         let mut kept = self.kept();
         let Some(hints) = kept.hints.get_mut(&mailbox) else { return Vec::new() };
@@ -244,6 +312,7 @@ impl Spool {
             seen.push(Seen::FoldersChanged { mailbox });
         }
         seen.extend(drained.folders.into_iter().map(|folder| Seen::FolderChanged { mailbox, folder }));
+        seen.extend(drained.transfers.into_iter().map(Seen::Transferred));
         for key in drained.bodies {
             if let Some(entry) = kept.bodies.get(&key) {
                 seen.push(Seen::Body { key, body: entry.body.clone(), origin: entry.origin });
@@ -255,10 +324,17 @@ impl Spool {
     /// Hands a body out and forgets it. Its space comes back when the last clone of it is dropped.
     pub fn take(&self, key: &MessageKey) -> Option<Body> {
         let mut kept = self.kept();
-        let entry = kept.bodies.remove(key)?;
-        kept.order.remove(&entry.arrival);
+        let entry = kept.remove(key)?;
         self.inner.taken.fetch_add(1, Ordering::Relaxed);
         Some(entry.body)
+    }
+
+    /// Keeps a body under a second key as well: the source copied or moved the message. False when it is not here.
+    pub fn share(&self, key: &MessageKey, other: MessageKey) -> bool {
+        let found = self.kept().bodies.get(key).map(|entry| (entry.body.clone(), entry.origin));
+        let Some((body, origin)) = found else { return false };
+        self.offer(Seen::Body { key: other, body, origin });
+        true
     }
 
     /// Forgets everything about a mailbox: its batch is gone.
@@ -268,10 +344,7 @@ impl Spool {
             kept.bodies.keys().filter(|key| key.mailbox == mailbox).cloned().collect();
         let mut entries = Vec::new();
         for key in gone {
-            if let Some(entry) = kept.bodies.remove(&key) {
-                kept.order.remove(&entry.arrival);
-                entries.push(entry);
-            }
+            entries.extend(kept.remove(&key));
         }
         let hints = kept.hints.remove(&mailbox);
         drop(kept);
@@ -311,20 +384,24 @@ impl Spool {
         }
     }
 
-    /// Gives up the oldest body; its folder is hinted at instead. False when there is none.
-    fn make_room(&self) -> bool {
+    /// Gives up the oldest body that lies there, for `bytes` more; its folder is hinted at instead. False when giving up
+    /// all of them would not make that much room: the rest is in use, by readers or by bodies that are still coming in.
+    fn make_room(&self, kind: Kind, bytes: u64) -> bool {
         let mut kept = self.kept();
-        let dropped = self.drop_oldest(&mut kept);
+        if self.inner.space.free(kind).saturating_add(kept.bytes[kind as usize]) < bytes {
+            return false;
+        }
+        let oldest = kept.oldest_of(kind).map(|(_, key)| key.clone());
+        let dropped = oldest.and_then(|key| self.drop_body(&mut kept, &key));
         drop(kept);
         dropped.is_some()
     }
 
-    fn drop_oldest(&self, kept: &mut Kept) -> Option<Entry> {
-        let (_, key) = kept.order.pop_first()?;
-        let entry = kept.bodies.remove(&key)?;
+    fn drop_body(&self, kept: &mut Kept, key: &MessageKey) -> Option<Entry> {
+        let entry = kept.remove(key)?;
         self.inner.dropped.fetch_add(1, Ordering::Relaxed);
         let hints = kept.hints.entry(key.mailbox).or_default();
-        hints.add_folder(key.folder);
+        hints.add_folder(key.folder.clone());
         hints.notify.notify_waiters();
         Some(entry)
     }

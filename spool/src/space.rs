@@ -13,7 +13,7 @@ pub(crate) struct Space {
 }
 
 /// Which budget.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Kind {
     Memory,
     Disk,
@@ -47,6 +47,11 @@ impl Space {
         }
     }
 
+    /// How much of a budget nobody claims.
+    pub(crate) fn free(&self, kind: Kind) -> u64 {
+        self.limit(kind).saturating_sub(self.used(kind).load(Ordering::Relaxed))
+    }
+
     fn used(&self, kind: Kind) -> &AtomicU64 {
         match kind {
             Kind::Memory => &self.memory,
@@ -59,6 +64,11 @@ impl Claim {
     /// A claim on nothing yet.
     pub(crate) fn empty(space: Arc<Space>, kind: Kind) -> Self {
         Self { space, kind, bytes: 0 }
+    }
+
+    /// Which budget it is of.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Claims more; false when the budget has no room for it.

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use mailferry_imap::{FolderName, MailboxId, MessageKey, Uid, UidValidity};
 use proptest::prelude::*;
 
-use crate::{Body, Full, Limits, Origin, Seen, Spool};
+use crate::{Body, Full, Limits, Origin, Place, Seen, Spool, Transfer, TransferKind};
 
 const ANN: MailboxId = MailboxId(1);
 
@@ -43,6 +43,10 @@ fn told(seen: &[Seen]) -> Vec<String> {
         Seen::Body { key, body, .. } => format!("body {key} {}", body.size()),
         Seen::FolderChanged { folder, .. } => format!("folder {folder}"),
         Seen::FoldersChanged { .. } => "folders".to_owned(),
+        Seen::Transferred(transfer) => {
+            let (from, to) = (&transfer.from.folder, &transfer.to.folder);
+            format!("{:?} {} {from} to {to}", transfer.kind, transfer.pairs.len())
+        }
         Seen::Everything { .. } => "everything".to_owned(),
     };
     seen.iter().map(tell).collect()
@@ -184,5 +188,84 @@ proptest! {
         held.clear();
         spool.forget(ANN);
         prop_assert_eq!(spool.usage().memory_bytes, 0);
+    }
+}
+
+fn transfer(pairs: u32) -> Seen {
+    let place =
+        |name: &str| Place { folder: FolderName::from_text(name), validity: UidValidity::new(9).unwrap() };
+    let uid = |number| Uid::new(number).unwrap();
+    Seen::Transferred(Transfer {
+        mailbox: ANN,
+        from: place("Work"),
+        to: place("Archive"),
+        pairs: (1..=pairs).map(|number| (uid(number), uid(number + 100))).collect(),
+        kind: TransferKind::Move,
+    })
+}
+
+#[test]
+fn transfers_are_told_with_their_folders_and_too_many_as_folders_alone() {
+    let (spool, _dir) = spool(1000, 0);
+    spool.offer(transfer(3));
+    spool.offer(Seen::Everything { mailbox: ANN });
+    assert_eq!(told(&spool.drain(ANN)), ["everything", "Move 3 Work to Archive"]);
+    spool.offer(transfer(49_990));
+    spool.offer(transfer(1));
+    spool.offer(transfer(1));
+    let seen = told(&spool.drain(ANN));
+    assert_eq!(
+        seen,
+        ["folder Archive", "folder Work", "Move 49990 Work to Archive", "Move 1 Work to Archive"]
+    );
+    spool.offer(transfer(1));
+    assert_eq!(told(&spool.drain(ANN)).len(), 3, "room again");
+}
+
+#[tokio::test]
+async fn a_body_is_shared_by_the_copies_of_its_message() {
+    let (spool, _dir) = spool(10, 0);
+    offer(&spool, 1, b"0123456789");
+    assert!(spool.share(&key(1), key(2)));
+    assert!(!spool.share(&key(7), key(8)));
+    assert_eq!(read(&spool.take(&key(1)).unwrap()).await, b"0123456789");
+    assert_eq!(read(&spool.take(&key(2)).unwrap()).await, b"0123456789");
+    assert_eq!(spool.usage().memory_bytes, 0);
+}
+
+#[test]
+fn nothing_is_given_up_where_that_makes_no_room() {
+    let (spool, _dir) = spool(1000, 1 << 20);
+    offer(&spool, 1, &[b'a'; 300]);
+    let mut large = spool.body(400_000).unwrap();
+    large.write(&[b'b'; 400_000]).unwrap();
+    spool.offer(Seen::Body { key: key(2), body: large.finish().unwrap(), origin: Origin::Fetched });
+    // Memory is short, and what lies on disk does not help.
+    let under_way = spool.body(600).unwrap();
+    assert!(spool.body(500).is_err(), "600 of 1000 are in use");
+    assert!(spool.holds(&key(1)) && spool.holds(&key(2)));
+    let next = spool.body(350).unwrap();
+    assert!(!spool.holds(&key(1)) && spool.holds(&key(2)), "the one that helps went");
+    drop((under_way, next));
+    assert_eq!(spool.usage().memory_bytes, 0);
+}
+
+#[tokio::test]
+async fn files_are_closed_in_threads_of_their_own_and_their_room_is_free_at_once() {
+    let (spool, dir) = spool(0, 500_000);
+    offer(&spool, 1, &[b'a'; 400_000]);
+    let open_files = || {
+        let ours = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
+            std::fs::read_link(entry.ok()?.path()).ok().filter(|path| path.starts_with(dir.path()))
+        });
+        ours.count()
+    };
+    assert_eq!(open_files(), 1);
+    drop(spool.take(&key(1)));
+    assert_eq!(spool.usage().disk_bytes, 0);
+    let started = std::time::Instant::now();
+    while open_files() > 0 {
+        assert!(started.elapsed().as_secs() < 20, "closed in the end");
+        tokio::task::yield_now().await;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mailferry_imap::net::StoreKind;
 use mailferry_imap::{Flags, SystemFlag, Uid, UidSet};
-use mailferry_ledger::{Folder, Message, MessageState};
+use mailferry_ledger::{Change, Folder, Message, MessageState};
 use tracing::{info, warn};
 
 use crate::trouble::Trouble;
@@ -124,6 +124,17 @@ impl MailboxWorker {
             let held = u32::try_from(held).unwrap_or(u32::MAX);
             change.update_folder(folder.mailbox, folder.id, move |folder| folder.held_deletions = held);
         }
+        self.delete_copies(folder, copies, change, report).await
+    }
+
+    /// Deletes copies of ours: UID at the source, record, UID on the target. Commits `change`, with their outcome in it.
+    pub(crate) async fn delete_copies(
+        &mut self,
+        folder: &Folder,
+        copies: Vec<(Uid, Message, Uid)>,
+        mut change: Change,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
         if !copies.is_empty() {
             self.progress.say("carrying deletions over");
             let uids: UidSet = copies.iter().map(|(_, _, target_uid)| *target_uid).collect();

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mailferry_imap::{FolderName, MailboxId, Uid, UidSet};
+use mailferry_imap::{FolderName, MailboxId, Uid, UidSet, UidValidity};
 use mailferry_ledger::MessageState;
-use mailferry_spool::{Seen, Spool};
+use mailferry_spool::{Seen, Spool, Transfer};
 use tracing::debug;
 
 use crate::fill::Courtesy;
+use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
 /// During a pass, hints are served at most this often: each time the pipe runs empty.
 const OFTEN: Duration = Duration::from_millis(500);
+
+/// More transferred messages than these wait as changed folders only.
+const MAX_TRANSFERRED: usize = 100_000;
 
 /// Hints that were taken from the spool.
 #[derive(Default)]
@@ -28,7 +32,17 @@ struct Known {
     everything: bool,
     folders: BTreeSet<FolderName>,
     bodies: BTreeSet<(FolderName, Uid)>,
+    transfers: Vec<Transfer>,
     served: Option<Instant>,
+}
+
+impl Known {
+    fn add_transfer(&mut self, transfer: Transfer) {
+        let waiting: usize = self.transfers.iter().map(|known| known.pairs.len().max(10)).sum();
+        if waiting + transfer.pairs.len() <= MAX_TRANSFERRED {
+            self.transfers.push(transfer);
+        }
+    }
 }
 
 impl Hints {
@@ -47,6 +61,7 @@ impl Hints {
                 Seen::FolderChanged { folder, .. } => {
                     known.folders.insert(folder);
                 }
+                Seen::Transferred(transfer) => known.add_transfer(transfer),
                 Seen::FoldersChanged { .. } | Seen::Everything { .. } => known.everything = true,
             }
         }
@@ -56,14 +71,14 @@ impl Hints {
     pub(crate) fn are_urgent(&self, spool: &Spool, mailbox: MailboxId) -> bool {
         self.gather(spool, mailbox);
         let known = self.known();
-        let waiting = !known.folders.is_empty() || !known.bodies.is_empty();
+        let waiting = !known.folders.is_empty() || !known.bodies.is_empty() || !known.transfers.is_empty();
         waiting && known.served.is_none_or(|served| served.elapsed() >= OFTEN)
     }
 
     /// Whether nothing is known.
     pub(crate) fn is_empty(&self) -> bool {
         let known = self.known();
-        !known.everything && known.folders.is_empty() && known.bodies.is_empty()
+        !known.everything && known.folders.is_empty() && known.bodies.is_empty() && known.transfers.is_empty()
     }
 
     /// Whether an incremental pass is asked for; it serves everything.
@@ -82,6 +97,28 @@ impl Hints {
         (std::mem::take(&mut known.folders), std::mem::take(&mut known.bodies))
     }
 
+    /// What was copied and moved.
+    pub(crate) fn take_transfers(&self) -> Vec<Transfer> {
+        std::mem::take(&mut self.known().transfers)
+    }
+
+    /// Puts transfers back that could not be served.
+    pub(crate) fn put_back_transfers(&self, transfers: Vec<Transfer>) {
+        let mut known = self.known();
+        let younger = std::mem::replace(&mut known.transfers, transfers);
+        younger.into_iter().for_each(|transfer| known.add_transfer(transfer));
+    }
+
+    /// Which messages of a folder have a transfer before them.
+    pub(crate) fn originals(&self, folder: &FolderName, validity: UidValidity) -> UidSet {
+        let known = self.known();
+        let of_it = known
+            .transfers
+            .iter()
+            .filter(|transfer| transfer.from.folder == *folder && transfer.from.validity == validity);
+        of_it.flat_map(|transfer| transfer.pairs.iter().map(|(original, _)| *original)).collect()
+    }
+
     /// Puts folders back that could not be served.
     pub(crate) fn put_back(&self, folders: impl IntoIterator<Item = FolderName>) {
         self.known().folders.extend(folders);
@@ -96,6 +133,7 @@ impl Hints {
 impl MailboxWorker {
     /// Serves hints about single folders: what is new there, or was just read, goes to the target at once.
     pub(crate) async fn serve_hints(&mut self, report: &mut PassReport) -> Result<(), Trouble> {
+        self.serve_transfers(Unknown::AskPass, report).await?;
         let (folders, bodies) = self.hints.take();
         let all: BTreeSet<FolderName> =
             folders.iter().chain(bodies.iter().map(|(folder, _)| folder)).cloned().collect();
@@ -169,6 +207,9 @@ impl MailboxWorker {
             debug!("Beyond the item limit: left to the next pass.");
             return Ok(());
         }
+        // Perhaps it was a COPY or MOVE that is told by now.
+        self.hints.gather(&self.context.spool, self.mailbox);
+        self.serve_transfers(Unknown::AskPass, report).await?;
         if !todo.is_empty() {
             self.copy(&mut folder, todo, Courtesy::None, report).await?;
         }

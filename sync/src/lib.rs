@@ -37,6 +37,7 @@ mod steady;
 pub mod stragglers;
 pub mod timeline;
 pub mod token;
+mod transfer;
 mod trouble;
 pub mod verify;
 pub mod watch;

@@ -14,6 +14,7 @@ use crate::matching::{Candidate, pair};
 use crate::pace::{Meaning, meaning};
 use crate::print::Print;
 use crate::reconcile::Adoption;
+use crate::transfer::{Unknown, moving_name};
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
 
@@ -161,6 +162,8 @@ impl MailboxWorker {
             };
             current.push((folder, status.clone()));
         }
+        // Moves into new folders, and out of those that vanished.
+        self.serve_transfers(Unknown::Leave, report).await?;
         for folder in vanished {
             self.folder_is_gone(&folder, report).await?;
         }
@@ -350,6 +353,11 @@ impl MailboxWorker {
         if let Some(adopted) = ledger.fact(&format!("adopted/{}/{}", old.mailbox, old.id))? {
             let mut change = ledger.change();
             change.put_fact(&format!("adopted/{}/{}", new.mailbox, new.id), adopted);
+            change.commit().await?;
+        }
+        if ledger.fact(&moving_name(old))?.is_some() {
+            let mut change = ledger.change();
+            change.remove_fact(&moving_name(old));
             change.commit().await?;
         }
         // What was in doubt under the old UIDs is matched under the new ones.

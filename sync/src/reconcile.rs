@@ -15,6 +15,7 @@ use crate::look;
 use crate::matching::{Candidate, pair};
 use crate::print::Print;
 use crate::sides::from_uid;
+use crate::transfer::moving_name;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
 
@@ -61,7 +62,11 @@ impl MailboxWorker {
         }
         let used: UidSet = pairs.values().copied().collect();
         for (uid, intent) in vanished {
-            let alike = |one: &&Candidate| one.size == intent.size && one.date.unix() == intent.date.unix();
+            // Of a copy of a copy the print is known as well.
+            let print = |one: &Candidate| intent.print.0 == [0; 16] || intent.print == one.print.whole;
+            let alike = |one: &&Candidate| {
+                one.size == intent.size && one.date.unix() == intent.date.unix() && print(one)
+            };
             let free = looked.iter().filter(|one| !used.contains(one.uid)).find(alike);
             if let Some(found) = free {
                 pairs.entry(uid).or_insert(found.uid);
@@ -69,6 +74,8 @@ impl MailboxWorker {
         }
         info!(in_doubt = intents.len(), stored = pairs.len(), "Messages in doubt settled.");
         ours.retain(|candidate| pairs.contains_key(&candidate.uid));
+        let moving = self.moving(folder)?;
+        let mut moved = Vec::new();
         let mut change = ledger.change();
         for uid in intents.keys() {
             match (pairs.get(uid), ledger.message(folder.mailbox, folder.id, *uid)?) {
@@ -82,12 +89,16 @@ impl MailboxWorker {
                     };
                     change.settle(folder.mailbox, folder.id, *uid, message);
                     report.matched += 1;
+                    moved.extend(moving.get(uid).cloned());
                 }
                 _ => change.remove_intent(folder.mailbox, folder.id, *uid),
             }
         }
+        if !moving.is_empty() {
+            change.remove_fact(&moving_name(folder));
+        }
         change.commit().await?;
-        Ok(())
+        self.finish_moving(folder, moved, report).await
     }
 
     /// Matches a whole folder of the target with what the ledger has as pending, so that nothing that is there already

@@ -28,6 +28,14 @@ pub(crate) struct Scanned {
     pub(crate) new: UidSet,
 }
 
+/// What is new in a folder.
+pub(crate) struct Arrivals {
+    selected: Selected,
+    /// The last UID that was known before.
+    last: u32,
+    new: UidSet,
+}
+
 /// Whether a folder is as its last finished pass left it. Only a source that keeps mod-sequences can say so: without
 /// them changed flags do not show.
 /// `recorded` is what the ledger counts at the source.
@@ -52,24 +60,10 @@ impl MailboxWorker {
         report: &mut PassReport,
     ) -> Result<Scanned, Trouble> {
         let ledger = self.context.ledger.clone();
-        let source = self.source().await?;
-        let selected = source.examine(&folder.source).await?;
-        if selected.uid_validity != folder.source_validity {
+        let Some(Arrivals { selected, last, new }) = self.record_arrivals(folder, report).await? else {
             return Ok(Scanned::default()); // It moved between STATUS and now: the next pass begins with that.
-        }
-        let last = ledger.last_uid(folder.mailbox, folder.id)?.map_or(0, Uid::value);
-        let mut scanned = Scanned { mark: Some(mark_of(&selected)), new: UidSet::new() };
-
-        // What is new.
-        let next = last.saturating_add(1);
-        if selected.exists > 0 && selected.uid_next.is_none_or(|uid_next| uid_next.value() > next) {
-            let source = self.source().await?;
-            let mut facts =
-                look::facts(&mut source.session, &from_uid(next)).await.map_err(Trouble::source)?;
-            facts.retain(|fact| fact.uid.value() >= next);
-            self.record_new(folder, &facts, report).await?;
-            scanned.new.extend(facts.iter().map(|fact| fact.uid));
-        }
+        };
+        let mut scanned = Scanned { mark: Some(mark_of(&selected)), new };
         if last == 0 {
             return Ok(scanned);
         }
@@ -112,7 +106,13 @@ impl MailboxWorker {
                 self.record_new(folder, &facts, report).await?;
                 scanned.new.extend(facts.iter().map(|fact| fact.uid));
             }
-            self.carry_deletions(folder, &vanished, report).await?;
+            // What was moved elsewhere is not deleted: its copy goes there as well.
+            self.hints.gather(&self.context.spool, self.mailbox);
+            let moved = self.hints.originals(&folder.source, folder.source_validity).intersection(&vanished);
+            if !moved.is_empty() {
+                self.hints.put_back([folder.source.clone()]);
+            }
+            self.carry_deletions(folder, &vanished.difference(&moved), report).await?;
         }
 
         // What changed.
@@ -148,6 +148,31 @@ impl MailboxWorker {
             self.carry_flags(folder, reflagged, report).await?;
         }
         Ok(scanned)
+    }
+
+    /// Opens a folder and records what is new in it as pending or skipped; `None` when it has another UIDVALIDITY.
+    pub(crate) async fn record_arrivals(
+        &mut self,
+        folder: &Folder,
+        report: &mut PassReport,
+    ) -> Result<Option<Arrivals>, Trouble> {
+        let source = self.source().await?;
+        let selected = source.examine(&folder.source).await?;
+        if selected.uid_validity != folder.source_validity {
+            return Ok(None);
+        }
+        let last = self.context.ledger.last_uid(folder.mailbox, folder.id)?.map_or(0, Uid::value);
+        let next = last.saturating_add(1);
+        let mut new = UidSet::new();
+        if selected.exists > 0 && selected.uid_next.is_none_or(|uid_next| uid_next.value() > next) {
+            let source = self.source().await?;
+            let mut facts =
+                look::facts(&mut source.session, &from_uid(next)).await.map_err(Trouble::source)?;
+            facts.retain(|fact| fact.uid.value() >= next);
+            self.record_new(folder, &facts, report).await?;
+            new.extend(facts.iter().map(|fact| fact.uid));
+        }
+        Ok(Some(Arrivals { selected, last, new }))
     }
 
     async fn record_new(

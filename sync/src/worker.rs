@@ -62,6 +62,9 @@ pub struct PassReport {
     pub matched: u64,
     /// Messages whose flags were carried over.
     pub flagged: u64,
+    /// Messages copied or moved on the target as at the source.
+    #[serde(default)]
+    pub transferred: u64,
     /// Copies deleted since the source message was.
     pub deleted: u64,
     /// Deletions held back by the cap.
@@ -164,7 +167,13 @@ impl MailboxWorker {
                     retry = self.mirror().await;
                 }
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => {
+                        self.obey(command).await;
+                        // What came up while it ran.
+                        if !self.hints.is_empty() {
+                            retry.get_or_insert_with(Instant::now);
+                        }
+                    }
                     None => return,
                 },
                 () = sleep(linger), if connected => self.hang_up(),

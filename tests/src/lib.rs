@@ -21,6 +21,7 @@ pub mod place;
 pub mod python;
 pub mod source;
 pub mod stand;
+pub mod talk;
 pub mod target;
 pub mod tokens;
 pub mod unpacked;

@@ -3,7 +3,7 @@
 use super::{Error, Session};
 use crate::response::{Code, Fetched, Response};
 use crate::token::quote;
-use crate::{Flags, FolderName, Uid, UidSet, set};
+use crate::{Flags, FolderName, Uid, UidSet, UidValidity, set};
 
 /// The longest command, in bytes: Exchange refuses 4,096.
 const MAX_COMMAND: usize = 3_900;
@@ -16,6 +16,17 @@ pub enum StoreKind {
     Remove,
     /// `FLAGS.SILENT`
     Replace,
+}
+
+/// One message that was copied or moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transferred {
+    /// Its UID in the open folder.
+    pub from: Uid,
+    /// UIDVALIDITY of the folder that it went to.
+    pub validity: UidValidity,
+    /// Its UID there.
+    pub to: Uid,
 }
 
 impl Session {
@@ -83,13 +94,13 @@ impl Session {
         Ok(found)
     }
 
-    /// UID COPY; the pairs (source, target) that the server told by COPYUID.
-    pub async fn uid_copy(&mut self, set: &UidSet, folder: &FolderName) -> Result<Vec<(Uid, Uid)>, Error> {
+    /// UID COPY; what the server told by COPYUID.
+    pub async fn uid_copy(&mut self, set: &UidSet, folder: &FolderName) -> Result<Vec<Transferred>, Error> {
         self.transfer("UID COPY", set, folder).await
     }
 
-    /// UID MOVE (RFC 6851); the pairs (source, target) that the server told by COPYUID.
-    pub async fn uid_move(&mut self, set: &UidSet, folder: &FolderName) -> Result<Vec<(Uid, Uid)>, Error> {
+    /// UID MOVE (RFC 6851); what the server told by COPYUID.
+    pub async fn uid_move(&mut self, set: &UidSet, folder: &FolderName) -> Result<Vec<Transferred>, Error> {
         self.transfer("UID MOVE", set, folder).await
     }
 
@@ -98,7 +109,7 @@ impl Session {
         verb: &'static str,
         set: &UidSet,
         folder: &FolderName,
-    ) -> Result<Vec<(Uid, Uid)>, Error> {
+    ) -> Result<Vec<Transferred>, Error> {
         let mut name = Vec::new();
         if !quote(folder.wire(), &mut name) {
             return Err(self.misuse("a folder name with a line end"));
@@ -112,11 +123,12 @@ impl Session {
             .collect::<Vec<_>>();
         let mut moved = Vec::new();
         let mut note = |code: Option<Code>| {
-            if let Some(Code::CopyUid(_, source, target)) = code {
+            if let Some(Code::CopyUid(validity, source, target)) = code {
                 // No more than we asked for, whatever the server's sets say.
                 let asked = usize::try_from(set.len()).unwrap_or(usize::MAX);
-                moved
-                    .extend(set::pairs(&source, &target).take(asked).filter(|(from, _)| set.contains(*from)));
+                let pairs = set::exact_pairs(&source, &target, asked).unwrap_or_default();
+                let ours = pairs.into_iter().filter(|(from, _)| set.contains(*from));
+                moved.extend(ours.map(|(from, to)| Transferred { from, validity, to }));
             }
         };
         let answers = self

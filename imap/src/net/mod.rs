@@ -98,7 +98,7 @@ mod tests;
 pub use connect::{Limits, Security, Server, Trust, connect, connect_with, wrap};
 pub use error::Error;
 pub use folders::Selected;
-pub use messages::StoreKind;
+pub use messages::{StoreKind, Transferred};
 pub use reader::{Event, Reader};
 pub use session::Session;
 pub use tls::{TlsClient, TlsError};

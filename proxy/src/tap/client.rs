@@ -7,8 +7,10 @@ use mailferry_imap::command::{self, Command};
 use mailferry_imap::frame::{Literal, Piece, Sync};
 use mailferry_imap::response::{Code, Status, StatusText};
 use mailferry_imap::token::{Part, Value};
+use mailferry_spool::TransferKind;
 
 use super::odd::is_odd;
+use super::transfer::Transferring;
 use super::{Blindness, BodyNumber, MAX_KEPT, MAX_PENDING, MAX_TEXT, Observed, Selected, Tap, Way};
 
 /// A command that the client is in the middle of.
@@ -55,9 +57,10 @@ pub(crate) enum Kind {
     Append(FolderName, Vec<BodyNumber>),
     /// STORE and EXPUNGE.
     Change,
-    Copy(FolderName),
-    /// MOVE and REPLACE.
-    Move(FolderName),
+    /// COPY and MOVE.
+    Transfer(Transferring),
+    /// REPLACE (RFC 8508): its message goes there, the old one goes away.
+    Replace(FolderName),
     Fetch(Flags, Option<Asked>),
     /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE.
     Folders,
@@ -91,6 +94,9 @@ impl Tap {
                 self.partial.depth += depth(&text);
                 if self.partial.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
+                }
+                if !is_plain(&text) {
+                    return self.go_blind(Blindness::Unframable);
                 }
                 match literal {
                     Some(literal) => {
@@ -160,8 +166,15 @@ impl Tap {
     fn on_command(&mut self) {
         let partial = std::mem::take(&mut self.partial);
         let command = command::parse(&partial.parts);
+        let is_known = match &command {
+            Some(command) => is_word(&command.verb),
+            None => is_no_command(&partial.parts),
+        };
+        if !is_known {
+            return self.go_blind(Blindness::Unframable); // A generous source may take it for some command.
+        }
         let Some(command) = command.filter(|_| !partial.answered) else {
-            // DONE, or something that the source refused before it was complete.
+            // Something that the source refused before it was complete.
             partial.bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
             return;
         };
@@ -174,7 +187,7 @@ impl Tap {
         let (bodies, useless) =
             if is_of_use { (partial.bodies, Vec::new()) } else { (Vec::new(), partial.bodies) };
         useless.into_iter().for_each(|body| self.see(Observed::Discard(body)));
-        let kind = kind(&command, bodies);
+        let kind = self.kind(&command, bodies);
         // Copies, here and of names: slices would keep whole chunks alive.
         self.pending.push_back(Pending { tag: Bytes::copy_from_slice(&command.tag), kind });
     }
@@ -221,11 +234,11 @@ impl Tap {
             (Kind::Compress, Status::Ok) => self.go_blind(Blindness::Compressed),
             (Kind::Identity, Status::Ok) => self.go_blind(Blindness::OtherUser),
             (Kind::Unread, Status::Ok) => self.go_blind(Blindness::Unframable),
+            (Kind::Transfer(transferring), _) => self.on_transferred(transferring, answer),
             // A NO may come after half of it was done.
-            (kind @ (Kind::Change | Kind::Copy(_) | Kind::Move(_)), Status::Ok | Status::No) => {
-                self.hint(kind)
+            (kind @ (Kind::Change | Kind::Replace(_) | Kind::Folders), Status::Ok | Status::No) => {
+                self.hint(kind);
             }
-            (Kind::Folders, Status::Ok | Status::No) => self.hint(Kind::Folders),
             (Kind::Fetch(..) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
         }
     }
@@ -234,14 +247,14 @@ impl Tap {
     pub(super) fn hint(&mut self, kind: Kind) {
         match kind {
             Kind::Close | Kind::Change => self.selected_changed(),
-            Kind::Copy(folder) => self.folder_changed(folder),
-            Kind::Move(folder) => {
-                self.selected_changed();
-                self.folder_changed(folder);
-            }
+            Kind::Transfer(transferring) => self.hint_transfer(transferring.to, transferring.kind),
             Kind::Append(folder, bodies) => {
                 bodies.into_iter().for_each(|body| self.see(Observed::Discard(body)));
                 self.folder_changed(folder);
+            }
+            Kind::Replace(to) => {
+                self.selected_changed();
+                self.folder_changed(to);
             }
             Kind::Folders => self.see(Observed::FoldersChanged),
             Kind::Select(_)
@@ -279,13 +292,16 @@ impl Tap {
     /// Whether the open folder grows by what the client itself appends: its news waits, so that the body comes first.
     pub(super) fn is_appending_here(&self) -> bool {
         let here = self.selected.as_ref().map(|selected| &selected.folder);
-        let appends =
-            |pending: &Pending| matches!(&pending.kind, Kind::Append(folder, _) if Some(folder) == here);
+        let appends = |pending: &Pending| match &pending.kind {
+            Kind::Append(folder, _) => Some(folder) == here,
+            Kind::Transfer(transferring) => Some(&transferring.to) == here,
+            _ => false,
+        };
         self.pending.iter().any(appends)
     }
 
     /// Tells the news that waited for an APPEND.
-    fn tell_grown(&mut self, folder: &FolderName) {
+    pub(super) fn tell_grown(&mut self, folder: &FolderName) {
         if self
             .selected
             .as_mut()
@@ -306,7 +322,11 @@ impl Tap {
     }
 
     fn leave_folder(&mut self) {
+        if self.selected.as_ref().is_some_and(|selected| selected.grew || selected.shrank) {
+            self.selected_changed();
+        }
         self.selected = None;
+        self.openings += 1;
         for join in std::mem::take(&mut self.joins) {
             self.see(Observed::Discard(join.body));
         }
@@ -370,6 +390,41 @@ fn is_message(parts: &[Part]) -> bool {
     !name_follows && !literal8
 }
 
+/// Whether a line's text is one that every source reads as we do: no control characters but tabs in quoted strings. A
+/// source may take a tab for a blank, or NUL for the end: then a command passes as another.
+fn is_plain(text: &[u8]) -> bool {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    let (mut before, mut quoted) = (0, false);
+    text.iter().all(|byte| {
+        let (was, escaped) = (before, quoted && before == b'\\');
+        before = if escaped { 0 } else { *byte };
+        match byte {
+            b'"' if quoted => quoted = escaped,
+            b'"' => quoted = matches!(was, b' ' | b'('),
+            b'\t' => return quoted,
+            byte => return !byte.is_ascii_control(),
+        }
+        true
+    })
+}
+
+/// Whether a command's name is written as commands are.
+fn is_word(verb: &str) -> bool {
+    verb.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.'))
+}
+
+/// What a client says besides commands: `DONE`, and the empty line that some send behind a literal.
+fn is_no_command(parts: &[Part]) -> bool {
+    match parts {
+        [Part::Text(text)] => {
+            let text = text.trim_ascii();
+            text.is_empty() || text.eq_ignore_ascii_case(b"DONE")
+        }
+        _ => false,
+    }
+}
+
 /// How many parentheses a text opens, less those that it closes; quoted ones do not count.
 fn depth(text: &[u8]) -> i64 {
     let (mut depth, mut quoted) = (0, false);
@@ -386,28 +441,34 @@ fn depth(text: &[u8]) -> i64 {
     depth
 }
 
-fn kind(command: &Command, bodies: Vec<BodyNumber>) -> Kind {
-    let folder = |at: usize| {
-        let name = command.arguments.get(at).and_then(Value::bytes);
-        name.map(|name| FolderName::from_wire(Bytes::copy_from_slice(name)))
-    };
-    let known = |kind: Option<Kind>| kind.unwrap_or(Kind::Unread);
-    match command.verb.as_str() {
-        "SELECT" | "EXAMINE" => known(folder(0).map(Kind::Select)),
-        "UNSELECT" => Kind::Unselect,
-        "CLOSE" => Kind::Close,
-        "APPEND" => known(folder(0).map(|folder| Kind::Append(folder, bodies))),
-        "STORE" | "UID STORE" | "EXPUNGE" | "UID EXPUNGE" => Kind::Change,
-        "COPY" | "UID COPY" => known(folder(1).map(Kind::Copy)),
-        "MOVE" | "UID MOVE" | "REPLACE" | "UID REPLACE" => known(folder(1).map(Kind::Move)),
-        "FETCH" | "UID FETCH" => {
-            let items = command.arguments.get(1);
-            Kind::Fetch(flags_asked(items), items.and_then(range_asked))
+impl Tap {
+    fn kind(&self, command: &Command, bodies: Vec<BodyNumber>) -> Kind {
+        let folder = |at: usize| {
+            let name = command.arguments.get(at).and_then(Value::bytes);
+            name.map(|name| FolderName::from_wire(Bytes::copy_from_slice(name)))
+        };
+        let known = |kind: Option<Kind>| kind.unwrap_or(Kind::Unread);
+        let transfer = |kind| known(folder(1).map(|to| Kind::Transfer(self.transferring(to, kind))));
+        match command.verb.as_str() {
+            "SELECT" | "EXAMINE" => known(folder(0).map(Kind::Select)),
+            "UNSELECT" => Kind::Unselect,
+            "CLOSE" => Kind::Close,
+            "APPEND" => known(folder(0).map(|folder| Kind::Append(folder, bodies))),
+            "STORE" | "UID STORE" | "EXPUNGE" | "UID EXPUNGE" => Kind::Change,
+            "COPY" | "UID COPY" => transfer(TransferKind::Copy),
+            "MOVE" | "UID MOVE" => transfer(TransferKind::Move),
+            "REPLACE" | "UID REPLACE" => known(folder(1).map(Kind::Replace)),
+            "FETCH" | "UID FETCH" => {
+                let items = command.arguments.get(1);
+                Kind::Fetch(flags_asked(items), items.and_then(range_asked))
+            }
+            "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
+            "COMPRESS" => Kind::Compress,
+            "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" | "PROXYAUTH" => Kind::Identity,
+            // None is possible after a login; whoever agrees to one speaks something else from here on.
+            "STARTTLS" => Kind::Unread,
+            _ => Kind::Other,
         }
-        "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
-        "COMPRESS" => Kind::Compress,
-        "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" | "PROXYAUTH" => Kind::Identity,
-        _ => Kind::Other,
     }
 }
 

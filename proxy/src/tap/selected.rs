@@ -18,6 +18,8 @@ pub(crate) struct Selected {
     pub(crate) validity: Option<UidValidity>,
     /// It grew while an APPEND to it was under way, which was not told yet.
     pub(crate) grew: bool,
+    /// Messages went while a MOVE was under way, which was not told yet.
+    pub(crate) shrank: bool,
     exists: u32,
     /// By sequence number less one; shorter than the folder where nothing is known further on.
     uids: Vec<Option<Uid>>,
@@ -33,7 +35,15 @@ pub(crate) enum News {
 
 impl Selected {
     pub(crate) fn new(folder: FolderName) -> Self {
-        Self { folder, validity: None, grew: false, exists: 0, uids: Vec::new(), sizes: BTreeMap::new() }
+        Self {
+            folder,
+            validity: None,
+            grew: false,
+            shrank: false,
+            exists: 0,
+            uids: Vec::new(),
+            sizes: BTreeMap::new(),
+        }
     }
 
     /// `* n EXISTS`.

@@ -134,13 +134,13 @@ impl Tap {
                 if let Some(selected) = &mut self.selected {
                     selected.on_expunge(seq);
                 }
-                self.selected_changed();
+                self.on_gone();
             }
             response::Response::Vanished { uids, earlier: Earlier::No } => {
                 if let Some(selected) = &mut self.selected {
                     selected.on_vanished(&uids);
                 }
-                self.selected_changed();
+                self.on_gone();
             }
             response::Response::Fetch(fetched) => self.on_fetched(&fetched, response.body),
             response::Response::Vanished { earlier: Earlier::Yes, .. }
@@ -178,13 +178,20 @@ impl Tap {
     }
 
     fn on_status(&mut self, status: &StatusText) {
-        let Some(Code::UidValidity(validity)) = status.code else { return };
+        let validity = match &status.code {
+            Some(Code::UidValidity(validity)) => *validity,
+            Some(Code::CopyUid(validity, source, target)) => {
+                return self.on_copied(*validity, source, target);
+            }
+            Some(_) | None => return,
+        };
         if let Some(opening) = self.opening() {
             opening.validity = Some(validity);
         } else if let Some(selected) = &mut self.selected
             && selected.validity != Some(validity)
         {
             // It changed under the client's feet: the old numbers mean nothing.
+            self.openings += 1;
             let folder = selected.folder.clone();
             *selected = super::Selected::new(folder);
             self.selected_changed();

@@ -133,6 +133,10 @@ impl Stand {
                 }
                 Seen::FolderChanged { folder, .. } => format!("changed {folder}"),
                 Seen::FoldersChanged { .. } => "folders changed".to_owned(),
+                Seen::Transferred(transfer) => {
+                    let (from, to) = (&transfer.from.folder, &transfer.to.folder);
+                    format!("{:?} {} from {from} to {to}", transfer.kind, transfer.pairs.len())
+                }
                 Seen::Everything { .. } => "everything".to_owned(),
             });
         }

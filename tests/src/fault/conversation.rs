@@ -145,7 +145,7 @@ impl Conversation {
         }
         count_body(&mut state, &bytes, first, literal, shared);
         if dress == Dress::Exchange && first == Part::Begins && literal.is_none() {
-            return match dress::server_line(&bytes, state.authenticated) {
+            return match dress::server_line(&bytes, state.authenticated, &locked(&shared.hidden)) {
                 Some(line) => Said::Forward(line),
                 None => Said::Nothing,
             };

@@ -72,8 +72,8 @@ fn names_keyword(upper: &str) -> bool {
     list.split_whitespace().any(|flag| !allowed.split(' ').any(|known| known == flag))
 }
 
-/// A server line as Exchange would say it; `None`: it would not say it.
-pub fn server_line(line: &Bytes, authenticated: bool) -> Option<Bytes> {
+/// A server line as Exchange would say it, without the capabilities in `hidden`; `None`: it would not say it.
+pub fn server_line(line: &Bytes, authenticated: bool, hidden: &[String]) -> Option<Bytes> {
     let text = match std::str::from_utf8(line) {
         Ok(text) => text,
         Err(_) => return Some(line.clone()),
@@ -81,7 +81,8 @@ pub fn server_line(line: &Bytes, authenticated: bool) -> Option<Bytes> {
     let upper = text.to_ascii_uppercase();
     if upper.starts_with("* CAPABILITY") {
         let words = if authenticated { AFTER_LOGIN } else { BEFORE_LOGIN };
-        return Some(Bytes::from(format!("* CAPABILITY {words}\r\n")));
+        let shown = words.split(' ').filter(|word| !hidden.iter().any(|hidden| hidden == word));
+        return Some(Bytes::from(format!("* CAPABILITY {}\r\n", shown.collect::<Vec<_>>().join(" "))));
     }
     if upper.starts_with("* OK [HIGHESTMODSEQ") || upper.starts_with("* ENABLED") {
         return None;
@@ -135,8 +136,8 @@ mod tests {
 
     #[test]
     fn nothing_of_condstore_is_shown() {
-        assert_eq!(server_line(&Bytes::from_static(b"* OK [HIGHESTMODSEQ 5] Highest\r\n"), true), None);
-        let flags = server_line(&Bytes::from_static(b"* OK [PERMANENTFLAGS (\\Seen \\*)] x\r\n"), true);
+        assert_eq!(server_line(&Bytes::from_static(b"* OK [HIGHESTMODSEQ 5] Highest\r\n"), true, &[]), None);
+        let flags = server_line(&Bytes::from_static(b"* OK [PERMANENTFLAGS (\\Seen \\*)] x\r\n"), true, &[]);
         assert!(!String::from_utf8_lossy(&flags.unwrap_or_default()).contains("\\*"));
     }
 }

@@ -78,6 +78,7 @@ pub(crate) struct Shared {
     to_client_delay: AtomicU64,
     counts: Mutex<Counts>,
     rules: Mutex<Vec<Rule>>,
+    hidden: Mutex<Vec<String>>,
     cut: Mutex<Option<(Way, u64)>>,
     cuts: AtomicU64,
     /// Cancelled to end every present connection.
@@ -103,6 +104,7 @@ impl Relay {
             to_client_delay: AtomicU64::new(0),
             counts: Mutex::default(),
             rules: Mutex::default(),
+            hidden: Mutex::default(),
             cut: Mutex::default(),
             cuts: AtomicU64::new(0),
             connections: Mutex::new(CancellationToken::new()),
@@ -144,6 +146,11 @@ impl Relay {
     /// Orders a fault.
     pub fn order(&self, rule: Rule) {
         locked(&self.shared.rules).push(rule);
+    }
+
+    /// Announces this capability no more; only in Exchange's dress.
+    pub fn hide(&self, capability: &str) {
+        locked(&self.shared.hidden).push(capability.to_owned());
     }
 
     /// Withdraws every order.

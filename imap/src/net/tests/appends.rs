@@ -130,8 +130,9 @@ async fn copies_and_moves_tell_their_pairs() {
     .await;
     let (set, folder) = (UidSet::parse(b"3:4").unwrap(), FolderName::from_wire(&b"a"[..]));
     let moved = session.uid_move(&set, &folder).await.unwrap();
-    let moved: Vec<_> = moved.iter().map(|(from, to)| (from.value(), to.value())).collect();
-    assert_eq!(moved, [(3, 415), (4, 414)]);
+    let moved: Vec<_> =
+        moved.iter().map(|one| (one.from.value(), one.validity.value(), one.to.value())).collect();
+    assert_eq!(moved, [(3, 14, 415), (4, 14, 414)]);
     // More pairs than were asked for are not even looked at.
     assert_eq!(session.uid_copy(&set, &folder).await.unwrap(), []);
     server.await.unwrap();
