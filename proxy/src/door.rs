@@ -463,7 +463,11 @@ fn going(
     let head = if current.parts.len() == 1 { current.tag.len() + 3 } else { 0 };
     let Some(screen) = &mut current.screen else { return Ok((None, Fate::Passes)) };
     let until = literal.and_then(|_| memchr::memrchr(b'{', text)).unwrap_or(text.len());
-    let kept = screen.on_text(text.get(head..until).ok_or(Unreadable)?)?;
+    let before = text.get(head..until).ok_or(Unreadable)?;
+    if literal.is_some() && before.ends_with(b"~") {
+        return Err(Unreadable); // No string (RFC 2971): sources may read a word there, or none.
+    }
+    let kept = screen.on_text(before)?;
     let fate = match literal {
         Some(literal) if literal.apart => screen.fate()?,
         Some(_) => return Err(Unreadable),

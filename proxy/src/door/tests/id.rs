@@ -112,6 +112,9 @@ fn what_cannot_be_read_holds_nothing_that_a_source_could_take_for_a_field() {
         "ID (\"a\" \"b\" (\"X-\\\\Originating-ip\" \"6.6.6.6\"))",
         "ID (\"a\" \"b\"{16}",
         "ID {3+}",
+        "ID (\"a\" ~{1}",
+        "ID (\"a\" ~{1+}",
+        "ID (~{1+}",
     ] {
         let told = replay(
             &format!("C: a {forged}"),
