@@ -8,6 +8,7 @@ pub mod context;
 mod copy;
 pub(crate) mod credentials;
 pub mod csv;
+pub mod early;
 pub mod endpoint;
 pub mod error;
 mod evidence;

@@ -1,5 +1,6 @@
 //! Looking: what one side really holds, in the form in which it is matched.
 
+use bytes::Bytes;
 use mailferry_imap::net::Session;
 use mailferry_imap::response::Fetched;
 use mailferry_imap::{Flags, InternalDate, Uid, UidSet, net};
@@ -111,6 +112,30 @@ pub(crate) async fn received(
             }
         })
         .await
+}
+
+/// How and when one message came.
+pub(crate) struct Received {
+    pub(crate) date: InternalDate,
+    /// Its Received lines.
+    pub(crate) header: Bytes,
+}
+
+/// The same of these, all lines, with the date.
+pub(crate) async fn received_and_dates(
+    session: &mut Session,
+    set: &UidSet,
+) -> Result<Vec<Received>, net::Error> {
+    let mut found = Vec::new();
+    let items = "UID INTERNALDATE BODY.PEEK[HEADER.FIELDS (RECEIVED)]";
+    session
+        .uid_fetch(set, items, |fetched: Fetched| {
+            if let (Some(_), Some(date)) = (fetched.uid, fetched.internal_date) {
+                found.push(Received { date, header: header_of(&fetched) });
+            }
+        })
+        .await?;
+    Ok(found)
 }
 
 /// A date for messages whose server tells none.

@@ -150,7 +150,15 @@ impl MailboxWorker {
             change.commit().await?;
         }
         self.allowed = crate::worker::Deletions::Capped;
-        Ok(())
+        match self.look_for_early_mail().await {
+            // A figure is not worth a pass; who asks to wait is obeyed.
+            Err(trouble @ (Trouble::Source(_) | Trouble::Target(_) | Trouble::TokenExpired)) => {
+                debug!("Early mail was not looked for.");
+                self.hang_up_after(&trouble);
+                Ok(())
+            }
+            looked => looked,
+        }
     }
 
     /// Everything whose fate is unknown, before anything else is done.

@@ -163,6 +163,19 @@ impl Home {
     }
 }
 
+/// Domains of the hosts that deliver into Office 365 mailboxes, in each of its clouds.
+const OFFICE365: [&str; 5] =
+    ["outlook.com", "exchangelabs.com", "office365.us", "partner.outlook.cn", "outlook.de"];
+
+/// Whether Office 365 itself put the topmost Received line there: it delivered the message.
+pub(crate) fn is_of_office365(header: &[u8]) -> bool {
+    let message = MessageParser::new().parse_headers(header);
+    let by = message.as_ref().and_then(|message| message.received_all().next()?.by().map(name));
+    by.is_some_and(|by| {
+        OFFICE365.iter().any(|domain| by.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    })
+}
+
 fn is_authenticated(line: &Received<'_>) -> bool {
     matches!(
         line.with(),
@@ -302,6 +315,28 @@ mod tests {
         assert_eq!(trace(old), "moved by a client, from mail.fabrikam.com [203.0.113.9], by mx1.contoso.edu");
         assert_eq!(trace("Message-ID: <1@x>"), "put there by a client, from -, by -");
         assert!(!Way::Moved.is_delivery() && Way::Appended.is_delivery() && Way::Unclear.is_delivery());
+    }
+
+    #[test]
+    fn what_office_365_delivered_has_its_line_on_top() {
+        let delivered = |header: &str| is_of_office365(header.as_bytes());
+        let theirs = "Received: from AM0PR01MB1.eurprd01.prod.exchangelabs.com (2603:10a6::1) by\r\n \
+                      DB7PR01MB2.eurprd01.prod.outlook.com with HTTPS; Mon, 2 Nov 2026 10:00:00 +0000\r\n";
+        let old =
+            "Received: from a.example by mx1.contoso.edu with ESMTP; Mon, 2 Nov 2026 10:00:00 +0000\r\n";
+        assert!(delivered(&format!("{theirs}{old}\r\n")));
+        assert!(!delivered(&format!("{old}{theirs}\r\n")), "the old server took it after that");
+        assert!(delivered(&format!(
+            "{}\r\n",
+            theirs.replace("eurprd01.prod.outlook.com", "x.PROD.Partner.Outlook.cn")
+        )));
+        for not in ["outlook.com.evil.example", "notoutlook.com", "mail.contoso.edu"] {
+            assert!(
+                !delivered(&format!("{}\r\n", theirs.replace("DB7PR01MB2.eurprd01.prod.outlook.com", not))),
+                "{not}"
+            );
+        }
+        assert!(!delivered("\r\n") && !delivered("Received: nonsense\r\n\r\n"));
     }
 
     #[test]

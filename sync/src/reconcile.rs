@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use mailferry_imap::{Uid, UidSet, UidValidity};
-use mailferry_ledger::{Fingerprint, Folder, Intent, Message, MessageState};
+use mailferry_ledger::{Fingerprint, Folder, Intent, MailboxId, Message, MessageState};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
@@ -254,7 +254,12 @@ impl MailboxWorker {
 }
 
 fn adopted_name(folder: &Folder) -> String {
-    format!("adopted/{}/{}", folder.mailbox, folder.id)
+    format!("{}{}", adopted_names(folder.mailbox), folder.id)
+}
+
+/// What the names of a mailbox's facts about adopted messages begin with.
+pub(crate) fn adopted_names(mailbox: MailboxId) -> String {
+    format!("adopted/{mailbox}/")
 }
 
 /// Why a whole folder is matched.

@@ -100,6 +100,8 @@ pub struct MailboxWorker {
     pub(crate) allowed: Deletions,
     /// Messages that were new in INBOX and were mirrored between passes.
     pub(crate) arrivals: u64,
+    /// When early mail was looked for last.
+    pub(crate) looked_for_early: Option<Instant>,
 }
 
 impl MailboxWorker {
@@ -115,6 +117,7 @@ impl MailboxWorker {
             hints: Hints::default(),
             allowed: Deletions::Capped,
             arrivals: 0,
+            looked_for_early: None,
         }
     }
 

@@ -13,7 +13,7 @@ use mailferry_admin::{
     shape::{BatchDetail, Done, RemoveBatch},
 };
 use mailferry_sync::{
-    batch::{BatchStatus, Report, Start},
+    batch::{BatchStatus, MailboxStatus, Report, Start},
     csv,
 };
 use std::{
@@ -250,10 +250,25 @@ fn rate(one: &BatchStatus) -> String {
     format!("{}/s", bytes(one.rate.bytes_per_second as u64))
 }
 
+/// What users at the source do not see.
+fn early(mailboxes: &[MailboxStatus]) -> String {
+    let with: Vec<_> = mailboxes.iter().filter(|mailbox| mailbox.early.messages > 0).collect();
+    let messages: u64 = with.iter().map(|mailbox| mailbox.early.messages).sum();
+    let Some(first) = with.first() else { return String::new() };
+    format!(
+        "\nearly mail: {} messages were delivered to {} mailboxes on Office 365 before the cutover; at the source nobody sees them\n  \
+         next: tell these users to look there, and change the MX soon (mailferry mailbox show {})\n",
+        number(messages),
+        number(with.len() as u64),
+        output::printable(&first.address),
+    )
+}
+
 fn detail(found: &BatchDetail) -> String {
     let mut text = table(std::slice::from_ref(&found.status)).text();
     text.push('\n');
     text.push_str(&mailbox::table(&found.mailboxes).text());
+    text.push_str(&early(&found.mailboxes));
     text.push_str(&format!("\n{}\n", output_lines(&found.gate.to_string())));
     text
 }

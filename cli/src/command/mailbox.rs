@@ -144,6 +144,16 @@ fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
         number(tally.skipped),
         number(tally.gone),
     ));
+    let early = &status.early;
+    if early.messages > 0 {
+        text.truncate(text.trim_end().len());
+        text.push_str(&format!(
+            "\nearly mail   {} delivered to INBOX on Office 365 before the cutover, {} to {}\n\n",
+            number(early.messages),
+            moment(early.first),
+            moment(early.last),
+        ));
+    }
     let mut table =
         Table::new(&["FOLDER", "ON OFFICE 365", ">DONE", ">TOTAL", ">PENDING", ">SKIPPED", ">GONE", "NOTE"]);
     for folder in &found.folders {

@@ -14,7 +14,7 @@ use crate::credentials::{Awaits, Known, Pick};
 use crate::csv::domain_of;
 use crate::fleet::{Glance, derive, is_started};
 use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
-use crate::{evidence, steady, stragglers, watch};
+use crate::{early, evidence, steady, stragglers, watch};
 
 impl Desk {
     pub(super) fn batch_status(&self, batch: &Batch) -> Result<BatchStatus, BatchError> {
@@ -94,6 +94,7 @@ impl Desk {
             last_synced: mailbox.last_synced,
             throttled_until,
             retry_at: glance.retry_at,
+            early: early::of(&self.ledger, mailbox.id)?,
             tally,
         })
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
 use crate::gate::Gate;
-use crate::{evidence, stragglers};
+use crate::reconcile::adopted_names;
+use crate::{early, evidence, stragglers};
 
 /// What is kept of a removed batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,6 +126,10 @@ impl Desk {
             self.spool.forget(mailbox.id);
             change.remove_fact(&stragglers::name(mailbox.id));
             change.remove_fact(&evidence::name(mailbox.id));
+            change.remove_fact(&early::name(mailbox.id));
+            for (name, _) in self.ledger.facts(&adopted_names(mailbox.id))? {
+                change.remove_fact(&name);
+            }
         }
         if !change.is_empty() {
             change.commit().await?;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::early::Early;
 use crate::error::PassError;
 use crate::fault::Fault;
 use crate::plan::MailboxPlan;
@@ -122,6 +123,9 @@ pub struct MailboxStatus {
     /// What the source is asked with; never the password itself.
     #[serde(default)]
     pub credential: Credential,
+    /// Mail that was delivered to the target before the cutover.
+    #[serde(default)]
+    pub early: Early,
     /// Messages and bytes.
     pub tally: Tally,
 }
