@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Stand {
     pub proxy: Proxy,
     pub shutdown: CancellationToken,
-    source: TcpListener,
+    pub source: TcpListener,
     running: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
@@ -35,11 +35,16 @@ pub struct Peer(pub TcpStream);
 
 impl Stand {
     pub async fn start(limits: ProxyLimits) -> Self {
+        Self::configured(|config| config.limits = limits).await
+    }
+
+    /// With the configuration changed before the proxy starts.
+    pub async fn configured(change: impl FnOnce(&mut ProxyConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
         let spool = Spool::new(Limits { memory_bytes: 0, disk_bytes: 0, dir: dir.path().to_owned() });
         let source = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = ProxyConfig {
+        let mut config = ProxyConfig {
             listen: vec![Listen::new("127.0.0.1:0".parse().unwrap(), Security::None)],
             certificates: Vec::new(),
             source: Server {
@@ -50,10 +55,11 @@ impl Stand {
             },
             tls: TlsClient::new(&Trust::Off).unwrap(),
             tell_source: TellSource::Nothing,
-            limits,
+            limits: ProxyLimits::default(),
             endpoint: "E".to_owned(),
             vault: None,
         };
+        change(&mut config);
         let proxy = Proxy::new(config, ledger, spool).unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn({
