@@ -9,6 +9,7 @@
 mod client;
 mod fetch;
 mod odd;
+mod plain;
 mod selected;
 mod server;
 mod transfer;

@@ -10,6 +10,7 @@ use mailferry_imap::token::{Part, Value};
 use mailferry_spool::TransferKind;
 
 use super::odd::is_odd;
+use super::plain::{is_plain, is_sure};
 use super::transfer::Transferring;
 use super::{Blindness, BodyNumber, MAX_KEPT, MAX_PENDING, MAX_TEXT, Observed, Selected, Tap, Way};
 
@@ -95,7 +96,7 @@ impl Tap {
                 if self.partial.text > MAX_TEXT {
                     return self.go_blind(Blindness::TooMuch);
                 }
-                if !is_plain(&text) {
+                if !is_plain(&text, literal) {
                     return self.go_blind(Blindness::Unframable);
                 }
                 match literal {
@@ -166,11 +167,7 @@ impl Tap {
     fn on_command(&mut self) {
         let partial = std::mem::take(&mut self.partial);
         let command = command::parse(&partial.parts);
-        let is_known = match &command {
-            Some(command) => is_word(&command.verb),
-            None => is_no_command(&partial.parts),
-        };
-        if !is_known {
+        if !is_sure(command.as_ref(), &partial.parts) {
             return self.go_blind(Blindness::Unframable); // A generous source may take it for some command.
         }
         let Some(command) = command.filter(|_| !partial.answered) else {
@@ -180,6 +177,9 @@ impl Tap {
         };
         if self.pending.len() >= MAX_PENDING {
             return self.go_blind(Blindness::TooMuch);
+        }
+        if self.pending.iter().any(|pending| pending.tag == command.tag) {
+            return self.go_blind(Blindness::Unframable); // Which of the two an answer is to stays open.
         }
         // Of an APPEND without a folder's name, or with bytes that the source may store as others (Dovecot makes bare
         // line feeds CRLF), no body is of use.
@@ -200,6 +200,10 @@ impl Tap {
     /// `A1 OK …`
     pub(super) fn on_tagged(&mut self, tag: &Bytes, answer: &StatusText) {
         if self.partial.tag().is_some_and(|partial| partial == tag) {
+            if answer.status == Status::Ok {
+                // It took the command for complete: what we take for a literal, it takes for commands.
+                return self.go_blind(Blindness::Unframable);
+            }
             if !self.partial.awaits {
                 self.partial.answered = true;
                 return;
@@ -212,7 +216,13 @@ impl Tap {
             }
             return;
         }
-        let Some(at) = self.pending.iter().position(|pending| pending.tag == tag) else { return };
+        let Some(at) = self.pending.iter().position(|pending| pending.tag == tag) else {
+            if answer.status != Status::Bad {
+                // It carried something out that we did not take for a command, such as what we took for a literal.
+                self.go_blind(Blindness::Unframable);
+            }
+            return;
+        };
         if let Some(pending) = self.pending.remove(at) {
             self.on_outcome(pending.kind, answer);
         }
@@ -388,41 +398,6 @@ fn is_message(parts: &[Part]) -> bool {
     let announcement = last.iter().rposition(|byte| *byte == b'{').unwrap_or(0);
     let literal8 = announcement > 0 && last[announcement - 1] == b'~';
     !name_follows && !literal8
-}
-
-/// Whether a line's text is one that every source reads as we do: no control characters but tabs in quoted strings. A
-/// source may take a tab for a blank, or NUL for the end: then a command passes as another.
-fn is_plain(text: &[u8]) -> bool {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
-    let (mut before, mut quoted) = (0, false);
-    text.iter().all(|byte| {
-        let (was, escaped) = (before, quoted && before == b'\\');
-        before = if escaped { 0 } else { *byte };
-        match byte {
-            b'"' if quoted => quoted = escaped,
-            b'"' => quoted = matches!(was, b' ' | b'('),
-            b'\t' => return quoted,
-            byte => return !byte.is_ascii_control(),
-        }
-        true
-    })
-}
-
-/// Whether a command's name is written as commands are.
-fn is_word(verb: &str) -> bool {
-    verb.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_' | b'.'))
-}
-
-/// What a client says besides commands: `DONE`, and the empty line that some send behind a literal.
-fn is_no_command(parts: &[Part]) -> bool {
-    match parts {
-        [Part::Text(text)] => {
-            let text = text.trim_ascii();
-            text.is_empty() || text.eq_ignore_ascii_case(b"DONE")
-        }
-        _ => false,
-    }
 }
 
 /// How many parentheses a text opens, less those that it closes; quoted ones do not count.

@@ -111,7 +111,7 @@ fn a_refused_literal_is_followed_by_a_command() {
         S: a2 OK done
     ",
         expect![[r#"
-            discarded
+            blind: unframable
         "#]],
     );
 }

@@ -41,7 +41,7 @@ fn what_cannot_be_followed_makes_it_blind() {
     "#]],
     );
     check(
-        &format!("S: a1 OK note {{5}}\n{after}"),
+        &format!("C: a1 NOOP\nS: a1 OK note {{5}}\n{after}"),
         expect![[r#"
         folders changed
     "#]],
@@ -113,14 +113,22 @@ fn a_line_that_a_source_may_read_otherwise_makes_it_blind() {
         "a SEARCH SUBJECT \"a\\\\\"\t",
         "UNAUTHENTICATE",
         "(a) UNAUTHENTICATE",
+        " a UNAUTHENTICATE",
+        "  a NOOP",
+        "* NOOP",
+        "+ NOOP",
+        "a\"b NOOP",
+        "\u{e4} NOOP",
+        "a N\u{f6}OP",
+        "a SEARCH SUBJECT {5 }",
+        "a SEARCH SUBJECT {5-}",
+        "a SEARCH SUBJECT {5} ",
+        "a SEARCH SUBJECT x{5}",
     ] {
         assert_eq!(told(odd), "blind: unframable\n", "{odd:?}");
     }
     for plain in [
         "a  NOOP",
-        "",
-        "DONE",
-        "done",
         "a SEARCH SUBJECT \"a\tb\"",
         "a SEARCH (SUBJECT \"\\\"a\tb\")",
         "a UID SEARCH X-GM-RAW \"\u{e4}\"",
@@ -136,4 +144,39 @@ fn whoever_is_somebody_else_from_here_on_is_not_followed() {
         let lines = [('C', format!("a {verb}\r\n").into_bytes()), ('S', b"a OK done\r\n".to_vec())];
         assert_eq!(replay(&lines, |_| Vec::new()), "blind: other user\n", "{verb}");
     }
+}
+
+#[test]
+fn what_the_source_takes_for_other_commands_than_we_do_makes_it_blind() {
+    // A source without LITERAL+ takes what follows for commands.
+    selected(
+        "
+        C: a1 SEARCH SUBJECT {15+}
+        S: a1 BAD what
+        C: b1 SELECT Work
+        S: * OK [UIDVALIDITY 9] ok
+        S: b1 OK done
+        C: \
+        C: c1 FETCH 1 (UID BODY[])
+        S: * 1 FETCH (UID 7 BODY[] {3}
+        S: abc)
+        S: c1 OK done
+    ",
+        expect![[r#"
+            blind: unframable
+        "#]],
+    );
+    selected(
+        "C: a1 SEARCH SUBJECT {15+}\nS: a1 OK found",
+        expect![[r#"
+            blind: unframable
+        "#]],
+    );
+    selected(
+        "C: a1 NOOP\nC: a1 SELECT Work\nS: a1 OK done",
+        expect![[r#"
+            blind: unframable
+        "#]],
+    );
+    selected("C: DONE\nS: DONE BAD what\nC: done\nC: \nC: a1 NOOP\nS: a1 OK done", expect![""]);
 }
