@@ -2,6 +2,7 @@
 //! of their own where `/etc` and `/run` are folders of the stand; this machine's are not touched. That needs root.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,6 +55,15 @@ impl Courier {
             if from.exists() {
                 std::fs::copy(from, dir.join("etc").join(file))?;
             }
+        }
+        // STARTTLS is carried out as this user, which only an installed package has.
+        for (file, line) in
+            [("passwd", "courier:x:0:0::/nonexistent:/bin/false\n"), ("group", "courier:x:0:\n")]
+        {
+            std::fs::File::options()
+                .append(true)
+                .open(dir.join("etc").join(file))?
+                .write_all(line.as_bytes())?;
         }
         std::fs::write(
             dir.join("etc/courier/authdaemonrc"),
@@ -131,7 +141,6 @@ impl Courier {
 
 /// Runs a program with this input; its output.
 fn told(command: &mut Command, input: &str) -> anyhow::Result<String> {
-    use std::io::Write as _;
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("stdin")?.write_all(input.as_bytes())?;
@@ -151,9 +160,11 @@ set -a
 IMAP_CAPABILITY="$IMAP_CAPABILITY_ORIG"
 IMAP_STARTTLS=YES
 IMAP_TLS_REQUIRED=0
-# Without Gamin's server, which is compiled in at a path of its own, nobody tells about changes: look each second.
-IMAP_USELOCKS=0
+# IDLE looks each second.
 IMAP_IDLE_TIMEOUT=1
+# Gamin, which Courier wants for its locks, has its server at this path and one for each user and client name.
+mount --bind {usr}/libexec /usr/libexec
+GAM_CLIENT_ID=mailferry-{plain}
 COURIERTLS={usr}/bin/couriertls
 TLS_CERTFILE={d}/both.pem
 TLS_VERIFYPEER=NONE
@@ -164,8 +175,13 @@ tcpd() {{
 }}
 ended() {{
     trap '' TERM
-    kill $authd $plain $tls 2>/dev/null
+    kill $authd $plain $tls 2>/dev/null || true
     wait
+    for process in /proc/[0-9]*; do
+        if [ "$(cat $process/comm 2>/dev/null)" = gam_server ] && grep -qz "^$GAM_CLIENT_ID$" $process/cmdline; then
+            kill "${{process#/proc/}}"
+        fi
+    done
     exit 0
 }}
 setpriv --pdeathsig TERM {usr}/lib/courier/courier-authlib/authdaemond &
