@@ -49,6 +49,8 @@ pub enum Front {
 /// What differs from stand to stand: lines for sections of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Lines of `[proxy]`.
+    pub proxy: String,
     /// Lines of `[sync]`.
     pub sync: String,
     /// Lines of `[spool]`.
@@ -240,6 +242,7 @@ ca_file = "{ca}"
 endpoint = "{ENDPOINT}"
 listen = [{{ address = "{imaps}", security = "ssl" }}, {{ address = "{imap}", security = "tls" }}]
 certificates = [{{ certificate_file = "{certificate}", private_key_file = "{key}" }}]
+{proxy}
 [sync]
 {sync}
 [spool]
@@ -259,6 +262,7 @@ level = "{level}"
             imap = self.imap,
             certificate = self.leaf.certificate_file.display(),
             key = self.leaf.private_key_file.display(),
+            proxy = self.options.proxy,
             sync = self.options.sync,
             spool = self.options.spool,
             hooks = self.options.hooks,
