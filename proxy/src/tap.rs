@@ -8,6 +8,7 @@
 
 mod client;
 mod fetch;
+mod names;
 mod odd;
 mod plain;
 mod selected;
@@ -22,6 +23,7 @@ use mailferry_imap::{FolderName, MailboxId, MessageKey, Uid};
 use mailferry_spool::{Place, TransferKind};
 
 use client::{Partial, Pending};
+use names::Names;
 use selected::Selected;
 use server::Response;
 
@@ -133,6 +135,7 @@ pub(crate) struct Tap {
     /// How often the open folder was left, or its UIDVALIDITY changed.
     openings: u64,
     joins: Vec<fetch::Join>,
+    names: Names,
     bodies: u64,
     blind: Option<Blindness>,
     out: Vec<Observed>,
@@ -152,6 +155,7 @@ impl Tap {
             opening: None,
             openings: 0,
             joins: Vec::new(),
+            names: Names::default(),
             bodies: 0,
             blind: None,
             out: Vec::new(),
@@ -221,12 +225,12 @@ impl Tap {
     }
 
     fn see(&mut self, observed: Observed) {
-        self.out.push(observed);
+        self.out.push(self.names.told(observed));
     }
 
     /// Hints at a folder; several times in a row once.
     fn folder_changed(&mut self, folder: FolderName) {
-        let observed = Observed::FolderChanged(folder);
+        let observed = self.names.told(Observed::FolderChanged(folder));
         if self.out.last() != Some(&observed) {
             self.out.push(observed);
         }

@@ -142,6 +142,7 @@ impl Tap {
                 }
                 self.on_gone();
             }
+            response::Response::Enabled(enabled) => self.names.on_enabled(&enabled),
             response::Response::Fetch(fetched) => self.on_fetched(&fetched, response.body),
             response::Response::Vanished { earlier: Earlier::Yes, .. }
             | response::Response::Bye(_)
@@ -154,7 +155,6 @@ impl Tap {
             | response::Response::Search(_)
             | response::Response::ESearch(_)
             | response::Response::Namespace(_)
-            | response::Response::Enabled(_)
             | response::Response::Other(_) => {
                 if let Some(overheard) = response.body {
                     self.give_up(&overheard);
@@ -199,8 +199,9 @@ impl Tap {
     }
 }
 
-/// Whether a response that begins so is acted on: numbered ones, VANISHED, statuses, answers, continuations.
+/// Whether a response that begins so is acted on: numbered ones, VANISHED, ENABLED, statuses, answers, continuations.
 fn matters(first: &Bytes) -> bool {
     let Some(rest) = first.strip_prefix(b"* ") else { return true };
     matches!(rest.first(), Some(b'0'..=b'9' | b'V' | b'v' | b'O' | b'o' | b'N' | b'n' | b'B' | b'b'))
+        || rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"ENABLED"))
 }

@@ -13,6 +13,7 @@ use super::*;
 mod appends;
 mod blind;
 mod fetches;
+mod names;
 mod transfers;
 
 /// Sums up what a tap told: bodies by their bytes, the rest as it is; hints in a row once.
