@@ -382,6 +382,23 @@ async fn a_balancer_that_sends_no_header_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn who_does_not_end_a_handshake_is_let_go() {
+    let place = Place::new();
+    let files = place.certificate("one", "one.example");
+    let mut config = place.config(&[("127.0.0.1:0", Security::Ssl)], vec![files]);
+    config.limits.handshake = Duration::from_millis(200);
+    let running = Running::new(place.open(config).unwrap());
+    for begun in [b"".as_slice(), b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let failed = running.proxy.counters().failed_handshakes;
+        let mut slow = TcpStream::connect(running.proxy.addresses()[0]).await.unwrap();
+        slow.write_all(begun).await.unwrap();
+        until(|| running.proxy.counters().failed_handshakes > failed).await;
+        assert_eq!(said(&mut slow).await, "");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn listening_sockets_outlive_a_proxy() {
     let place = Place::new();
     let mut listeners = Listeners::default();
