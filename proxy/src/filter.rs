@@ -1,8 +1,9 @@
 //! Capability lists: the only bytes of the source that the proxy ever changes.
 //!
 //! Taken out is what cannot be honoured through a proxy: `COMPRESS` (the relay must be able to see lines), SASL
-//! mechanisms with channel binding (`SCRAM-*-PLUS`: the channel ends here), referrals (they lead around the proxy), `UNAUTHENTICATE` (a
-//! second login would be nobody's that we know) and the source's `STARTTLS` (TLS with the client is ours). Order, case and everything else stay as they are.
+//! mechanisms with channel binding or the client's certificate (`SCRAM-*-PLUS`, `EXTERNAL`: the channel ends here), referrals
+//! (they lead around the proxy), `UNAUTHENTICATE` (a second login would be nobody's that we know) and the source's `STARTTLS`
+//! (TLS with the client is ours). Order, case and everything else stay as they are.
 
 use std::ops::Range;
 
@@ -11,7 +12,8 @@ use std::ops::Range;
 pub(crate) enum Leg {
     /// Encrypted, or plain because the listener is configured so.
     Open,
-    /// Plain on a listener that wants STARTTLS: it is announced, logins are not (RFC 9051 section 6.2.1).
+    /// Plain on a listener that wants STARTTLS: it is announced, logins are not (RFC 9051 section 6.2.1), nor literals that
+    /// come unasked: they are not taken there.
     BeforeStartTls,
 }
 
@@ -131,10 +133,12 @@ fn honoured(name: &[u8], leg: Leg) -> bool {
         |prefix: &[u8]| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
     let channel_bound =
         begins(b"AUTH=") && name.len() > 5 && name[name.len() - 5..].eq_ignore_ascii_case(b"-PLUS");
-    let unsafe_here = leg == Leg::BeforeStartTls && (begins(b"AUTH=") || is(b"LOGINDISABLED"));
+    let unsafe_here = leg == Leg::BeforeStartTls
+        && (begins(b"AUTH=") || is(b"LOGINDISABLED") || is(b"LITERAL+") || is(b"LITERAL-"));
     !(is(b"COMPRESS")
         || begins(b"COMPRESS=")
         || channel_bound
+        || is(b"AUTH=EXTERNAL")
         || is(b"LOGIN-REFERRALS")
         || is(b"MAILBOX-REFERRALS")
         || is(b"STARTTLS")
@@ -168,6 +172,10 @@ mod tests {
         assert_eq!(
             open("a1 OK [CAPABILITY IMAP4rev1 LOGIN-REFERRALS MAILBOX-REFERRALS] in\r\n"),
             "a1 OK [CAPABILITY IMAP4rev1] in\r\n"
+        );
+        assert_eq!(
+            open("* CAPABILITY AUTH=External AUTH=EXTERNALS LITERAL+\r\n"),
+            "* CAPABILITY AUTH=EXTERNALS LITERAL+\r\n"
         );
         assert_eq!(open("a1 OK [CAPABILITY Unauthenticate IDLE] in\r\n"), "a1 OK [CAPABILITY IDLE] in\r\n");
         assert_eq!(
@@ -217,7 +225,8 @@ mod tests {
 
     #[test]
     fn before_starttls_no_login_is_announced() {
-        let line = b"* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=LOGIN COMPRESS=DEFLATE\r\n";
+        let line =
+            b"* CAPABILITY IMAP4rev1 LITERAL+ Literal- SASL-IR AUTH=PLAIN AUTH=LOGIN COMPRESS=DEFLATE\r\n";
         let kept = filtered(line, Leg::BeforeStartTls).unwrap();
         assert_eq!(kept, b"* CAPABILITY IMAP4rev1 SASL-IR STARTTLS LOGINDISABLED\r\n");
     }

@@ -250,10 +250,7 @@ impl Entry<'_> {
                     return self.close(b"* BYE Too long without a login.\r\n", "too long without a login").await;
                 }
                 () = silent, if at_rest => return self.close(GOODBYE, "shutdown").await,
-                () = kick.cancelled() => {
-                    let word = if self.from_source.is_between() { GOODBYE } else { b"" };
-                    return self.close(word, "kicked").await;
-                }
+                () = kick.cancelled() => return self.close(GOODBYE, "kicked").await,
             }
         }
     }
@@ -279,8 +276,11 @@ impl Entry<'_> {
         self.door.is_idle() && self.from_client.0.is_empty() && self.from_source.is_between()
     }
 
+    /// With a last word, where it does not come in between what the source says.
     async fn close(mut self, word: &[u8], how: &'static str) -> io::Result<Outcome> {
-        self.say(word).await?;
+        if self.from_source.is_between() {
+            self.say(word).await?;
+        }
         self.client.shutdown().await?;
         Ok(Outcome::Ended(how))
     }

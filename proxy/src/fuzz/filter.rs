@@ -34,10 +34,12 @@ pub fn run(input: &[u8]) {
     let told = same_for_all_cuts(|cuts| play(&script, cuts));
     let told: Vec<_> = told.split_inclusive(|byte| *byte == b'\n').collect();
     assert_eq!(told.len(), plain.len(), "no line more or less");
-    // Without literals and compression every line is one.
+    // Without literals, and commands behind which no lines may follow, every line is one.
+    let asked = asked.to_ascii_uppercase();
+    let asks_for = |verb: &str| memchr::memmem::find(&asked, verb.as_bytes()).is_some();
     let is_simple = !said.contains(&b'{')
         && !asked.contains(&b'{')
-        && memchr::memmem::find(&asked.to_ascii_uppercase(), b"COMPRESS").is_none();
+        && !["COMPRESS", "STARTTLS", "AUTHENTICATE"].into_iter().any(asks_for);
     for ((told, plain), expected) in told.into_iter().zip(plain).zip(expected) {
         assert!(told == expected || (told == plain && !is_simple), "{}", told.escape_ascii());
     }
@@ -80,11 +82,21 @@ fn reference(line: &[u8], leg: Leg) -> Vec<u8> {
     let items: Vec<&[u8]> = line[start..end].split(|byte| *byte == b' ').collect();
     let is_out = |item: &&[u8]| {
         let item = String::from_utf8_lossy(item).to_ascii_uppercase();
-        let before_tls = leg == Leg::BeforeStartTls && (item.starts_with("AUTH=") || item == "LOGINDISABLED");
+        let before_tls = leg == Leg::BeforeStartTls
+            && (item.starts_with("AUTH=")
+                || ["LOGINDISABLED", "LITERAL+", "LITERAL-"].contains(&item.as_str()));
+        let never = [
+            "COMPRESS",
+            "STARTTLS",
+            "LOGIN-REFERRALS",
+            "MAILBOX-REFERRALS",
+            "UNAUTHENTICATE",
+            "AUTH=EXTERNAL",
+        ];
         before_tls
             || (item.starts_with("AUTH=") && item.ends_with("-PLUS"))
             || item.starts_with("COMPRESS=")
-            || ["COMPRESS", "STARTTLS", "LOGIN-REFERRALS", "MAILBOX-REFERRALS"].contains(&item.as_str())
+            || never.contains(&item.as_str())
     };
     let mut list = items.iter().copied().filter(|item| !is_out(item)).collect::<Vec<_>>().join(&b' ');
     if items.last().is_some_and(is_out) {
