@@ -164,6 +164,8 @@ impl MailboxWorker {
         }
         // Moves into new folders, and out of those that vanished.
         self.serve_transfers(Unknown::Leave, report).await?;
+        // What is below before what it is below.
+        vanished.sort_by(|one, other| other.target.cmp(&one.target));
         for folder in vanished {
             self.folder_is_gone(&folder, report).await?;
         }
@@ -403,9 +405,11 @@ impl MailboxWorker {
             .into_iter()
             .any(|role| role.rank_of_name(&folder.target.to_text()).is_some());
         let listed = target.list().await?;
-        let children = listed
-            .iter()
-            .any(|other| other.name != folder.target && other.name.wire().starts_with(folder.target.wire()));
+        let is_below = |other: &Listed| {
+            let rest = other.name.wire().strip_prefix(folder.target.wire());
+            rest.is_some_and(|rest| rest.first().is_some_and(|first| Some(*first) == other.delimiter))
+        };
+        let children = listed.iter().any(is_below);
         if empty && !special && !children && !folder.target.is_inbox() {
             match target.session.delete(&folder.target).await {
                 Ok(()) => info!("Folder deleted as at the source."),

@@ -16,6 +16,7 @@ use crate::fill::Courtesy;
 use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
 use crate::scan::is_unmoved;
+use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
@@ -128,9 +129,12 @@ impl MailboxWorker {
         self.plan_progress(&only)?;
 
         for (folder, mark) in marks {
-            let counts = self.context.ledger.counts(folder.mailbox, folder.id)?;
             let mut folder = folder;
-            if counts.pending > 0 {
+            if self.context.ledger.counts(folder.mailbox, folder.id)?.pending > 0 {
+                // Perhaps some came by a COPY or MOVE that is told by now.
+                self.hints.gather(&self.context.spool, self.mailbox);
+                self.serve_transfers(Unknown::AskPass, report).await?;
+                folder = self.context.ledger.folder(folder.mailbox, folder.id)?.unwrap_or(folder);
                 self.progress.say("copying");
                 let todo = self.pending(&folder)?;
                 self.copy(&mut folder, todo, Courtesy::ServeHints, report).await?;

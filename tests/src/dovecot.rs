@@ -126,6 +126,16 @@ impl Instance {
         &self.owner
     }
 
+    /// Gives one of `user`'s folders another UIDVALIDITY; its UIDs stay.
+    pub fn set_uid_validity(&self, user: &str, folder: &str, validity: u32) -> anyhow::Result<()> {
+        let mut command = Command::new("doveadm");
+        command.arg("-c").arg(self.dir.join("dovecot.conf"));
+        command.args(["mailbox", "update", "-u", user, "--uid-validity", &validity.to_string(), folder]);
+        let output = command.output()?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    }
+
     /// The server's own log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("dovecot.log")).unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
@@ -149,6 +150,21 @@ impl Stand {
         let mut talk = Talk::connect(address, self.authority.client()?).await?;
         talk.say(&format!("LOGIN \"{}\" \"{}\"", person.login, person.password)).await?;
         Ok(talk)
+    }
+
+    /// Waits until both sides hold the same.
+    pub async fn same(&self, person: &Person, patience: Duration) -> anyhow::Result<()> {
+        let started = Instant::now();
+        loop {
+            // What moves while it is read ends the reading.
+            let account = self.account(person).await;
+            match account {
+                Ok(account) if account.agrees() => return Ok(()),
+                Ok(account) => ensure!(started.elapsed() < patience, "{account}"),
+                Err(error) => ensure!(started.elapsed() < patience, "{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Somebody who looks at a person's mailbox on the target itself.

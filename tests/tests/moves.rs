@@ -35,20 +35,6 @@ fn letter(subject: &str) -> String {
     )
 }
 
-/// Waits until both sides hold the same.
-async fn same(stand: &Stand, person: &Person) {
-    let started = Instant::now();
-    loop {
-        // What moves while it is read ends the reading.
-        let account = stand.account(person).await;
-        match account {
-            Ok(account) if account.agrees() => return,
-            account => assert!(started.elapsed() < PATIENCE, "{account:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
 /// Waits until a folder of the target holds so many messages.
 async fn holds(target: &mut Talk, folder: &str, count: usize) {
     let started = Instant::now();
@@ -83,7 +69,7 @@ async fn a_move_is_a_move_and_a_copy_a_copy() {
     holds(&mut target, "Other", 2).await;
     client.say("COPY 2:3 Other").await.unwrap();
     holds(&mut target, "Other", 4).await;
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
     no_body_passed(&stand);
     let counts = stand.target.relay.counts();
     assert_eq!((counts.of("UID MOVE"), counts.of("UID EXPUNGE")), (2, 0), "{counts:?}");
@@ -116,7 +102,7 @@ async fn chains_ways_back_and_copies_of_copies_end_with_one_copy_each() {
     client.say("UID MOVE 3 New").await.unwrap();
     client.say("RENAME Archive Shelf").await.unwrap();
     stand.target.relay.come_back().await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +115,7 @@ async fn what_is_new_and_moved_at_once_is_not_fetched() {
     client.say(&format!("UID COPY {uid} Archive")).await.unwrap();
     client.say(&format!("UID MOVE {uid} Work")).await.unwrap();
     stand.target.relay.come_back().await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
     assert_eq!(stand.source_relay.counts().bodies_served(), 0, "the client gave it");
 }
 
@@ -140,7 +126,7 @@ async fn moved_messages_do_not_count_as_deleted() {
     let mut client = stand.talk(&terry).await.unwrap();
     client.say("SELECT INBOX").await.unwrap();
     client.say("UID MOVE 1:1100 Work").await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
     no_body_passed(&stand);
     let shown = stand.cli(&["mailbox", "show", &terry.address]).await.unwrap().json().unwrap();
     assert!(!shown.to_string().contains("\"held_deletions\":1"), "{shown:#}");
@@ -166,7 +152,7 @@ async fn a_move_whose_answer_never_came_is_looked_up() {
         let (first, last) = (4 * round + 1, 4 * round + 3);
         client.say(&format!("UID STORE {last} +FLAGS (\\Flagged)")).await.unwrap();
         client.say(&format!("{verb} {first}:{last} Work")).await.unwrap();
-        same(&stand, &terry).await;
+        stand.same(&terry, PATIENCE).await.unwrap();
         assert!(!stand.target.relay.has_orders(), "round {round}: the fault struck");
     }
 }
@@ -191,7 +177,7 @@ async fn killed_amid_moves_nothing_is_missing_and_nothing_twice() {
     }
     stand.target.relay.set_latency(Duration::ZERO);
     stand.sync_again("B1", PATIENCE).await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +192,7 @@ async fn a_target_without_move_gets_a_copy_and_a_deletion() {
     let mut client = stand.talk(&terry).await.unwrap();
     client.say("SELECT INBOX").await.unwrap();
     client.say("UID MOVE 1:4 Work").await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
     no_body_passed(&stand);
     let counts = stand.target.relay.counts();
     assert_eq!((counts.of("UID MOVE"), counts.of("UID COPY")), (0, 1), "{counts:?}");
@@ -219,5 +205,5 @@ async fn where_the_target_refuses_a_move_the_bodies_pass() {
     stand.target.relay.order(Rule::every("UID MOVE", Fault::Answer("BAD Unknown command".to_owned())));
     client.say("SELECT INBOX").await.unwrap();
     client.say("UID MOVE 1:4 Work").await.unwrap();
-    same(&stand, &terry).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
 }
