@@ -63,8 +63,8 @@ pub(crate) enum Move {
     Answer(usize, Vec<u8>),
     /// Forget that many bytes, answer this, then TLS begins.
     StartTls(usize, Vec<u8>),
-    /// Say this and close.
-    Close(Vec<u8>),
+    /// Say this and close. What stands in the log.
+    Close(Vec<u8>, &'static str),
 }
 
 /// What a line of the source meant.
@@ -193,7 +193,10 @@ impl Door {
             State::Sasl(attempt) => self.on_sasl(attempt, buffered),
             State::Lost => self.stay(
                 State::Lost,
-                Move::Close(b"* BYE A literal came unasked and was refused.\r\n".to_vec()),
+                Move::Close(
+                    b"* BYE A literal came unasked and was refused.\r\n".to_vec(),
+                    "turned away: its literal came unasked and was refused",
+                ),
             ),
         }
     }
@@ -347,7 +350,8 @@ impl Door {
         };
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         if literal.size > MAX_LITERAL || current.size + size > MAX_COMMAND {
-            return Move::Close([current.tag.as_slice(), b" BAD Literal too large.\r\n", TOO_LARGE].concat());
+            let answer = [current.tag.as_slice(), b" BAD Literal too large.\r\n", TOO_LARGE].concat();
+            return Move::Close(answer, "turned away: a literal too large before a login");
         }
         let (going, fate) = going;
         if literal.sync {
@@ -359,7 +363,8 @@ impl Door {
             current.hasty = true;
             self.state = State::Literal(current, size);
         } else {
-            return Move::Close(b"* BYE Literals are to be asked for here.\r\n".to_vec());
+            let answer = b"* BYE Literals are to be asked for here.\r\n".to_vec();
+            return Move::Close(answer, "turned away: its literal came unasked");
         }
         going.map_or(Move::Forward(text.len()), |other| Move::Replace(text.len(), other))
     }
@@ -371,7 +376,8 @@ impl Door {
             self.on_complete(current);
             return Move::Forward(text.len());
         }
-        Move::Close([current.tag.as_slice(), b" BAD Not an ID.\r\n* BYE Not an ID.\r\n"].concat())
+        let answer = [current.tag.as_slice(), b" BAD Not an ID.\r\n* BYE Not an ID.\r\n"].concat();
+        Move::Close(answer, "turned away: an ID that cannot be read")
     }
 
     fn on_literal(&mut self, mut current: Current, size: usize, buffered: &[u8]) -> Move {
@@ -444,7 +450,8 @@ impl Door {
         }
         if buffered.len() > end {
             // Plain text behind STARTTLS would be taken for what came under TLS (CVE-2011-0411 and its kin).
-            return Move::Close(b"* BYE Commands behind STARTTLS are not taken.\r\n".to_vec());
+            let answer = b"* BYE Commands behind STARTTLS are not taken.\r\n".to_vec();
+            return Move::Close(answer, "turned away: commands in the clear behind STARTTLS");
         }
         if !self.unanswered.is_empty() {
             return Move::Wait;
@@ -481,11 +488,11 @@ fn going(
 const TOO_LARGE: &[u8] = b"* BYE Too large before login.\r\n";
 
 fn too_long() -> Move {
-    Move::Close(TOO_LARGE.to_vec())
+    Move::Close(TOO_LARGE.to_vec(), "turned away: a line too long before a login")
 }
 
 fn stray_bytes() -> Move {
-    Move::Close(b"* BYE Stray CR or NUL in a line.\r\n".to_vec())
+    Move::Close(b"* BYE Stray CR or NUL in a line.\r\n".to_vec(), "turned away: stray CR or NUL in a line")
 }
 
 /// Refuses a command; a literal that comes without being asked for ends the connection.
@@ -494,7 +501,10 @@ fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
     match announced(line) {
         Ok(None) => Move::Answer(line.len(), answer),
         Ok(Some(literal)) if literal.sync => Move::Answer(line.len(), answer),
-        Ok(Some(_)) | Err(_) => Move::Close([answer.as_slice(), b"* BYE Not here.\r\n"].concat()),
+        Ok(Some(_)) | Err(_) => Move::Close(
+            [answer.as_slice(), b"* BYE Not here.\r\n"].concat(),
+            "turned away: a literal behind what is no command here",
+        ),
     }
 }
 

@@ -212,7 +212,7 @@ impl Entry<'_> {
                         self.say(&answer).await?;
                         self = self.start_tls(acceptor).await?;
                     }
-                    Move::Close(answer) => return self.close(&answer, "turned away").await,
+                    Move::Close(answer, how) => return self.close(&answer, how).await,
                 }
                 first = false;
             }

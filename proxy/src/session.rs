@@ -135,7 +135,10 @@ async fn entered(
     let mut client = match (security, acceptor) {
         (Security::Ssl, Some(acceptor)) => {
             let accepted = timeout_at(soon, accept_tls(tcp, acceptor, &shared, &page));
-            let client = accepted.await.map_err(io::Error::from).flatten();
+            let Ok(client) = accepted.await else {
+                count(&counters.failed_handshakes);
+                return Ok(Outcome::Ended("too long without TLS"));
+            };
             client.inspect_err(|_| count(&counters.failed_handshakes))?
         }
         (Security::Ssl, None) => return Err(io::Error::other("no certificate")),

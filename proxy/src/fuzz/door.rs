@@ -110,7 +110,7 @@ impl Entry {
                         source.secure = true;
                     }
                 }
-                Move::Close(_) => return Over::Closed,
+                Move::Close(..) => return Over::Closed,
             }
         }
     }

@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
                 }
                 Move::Answer(bytes, _) => drop(waiting.drain(..bytes)),
                 Move::StartTls(..) => panic!("the leg is open"),
-                Move::Close(_) => break 'all,
+                Move::Close(..) => break 'all,
             }
         }
         while let Some(line) = source.answers() {
