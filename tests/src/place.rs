@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A temporary folder that servers running under other users may enter; removed on drop.
 #[derive(Debug)]
@@ -61,4 +62,11 @@ pub fn free_port() -> anyhow::Result<u16> {
 /// 127.0.0.1 with this port.
 pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Raises the number of files that this process, and whatever it starts, may open as far as it goes; how many these are.
+pub fn raise_descriptor_limit() -> anyhow::Result<u64> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("open files")?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
