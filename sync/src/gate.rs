@@ -106,6 +106,9 @@ pub struct Condition {
     pub missing: Vec<String>,
 }
 
+/// A mailbox that was not read for longer is not known to be quiet: somebody may have stopped its batch.
+pub const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
 /// How many domains or addresses a condition names.
 pub const MOST_NAMED: usize = 20;
 
@@ -161,7 +164,7 @@ pub fn judge(facts: &Facts, now: Moment) -> Gate {
 }
 
 /// The mailboxes of which a pass at this moment would be new evidence: not read since mail began to go to Office 365,
-/// or not since their quiet time ended. In the order of the facts; those that were never synced have their first pass
+/// not since their quiet time ended, or not for so long that the gate would close over it. In the order of the facts; those that were never synced have their first pass
 /// before them anyway.
 pub fn unread(facts: &Facts, now: Moment) -> impl Iterator<Item = &MailboxFacts> {
     facts.mailboxes.iter().filter(move |mailbox| {
@@ -171,7 +174,8 @@ pub fn unread(facts: &Facts, now: Moment) -> impl Iterator<Item = &MailboxFacts>
         // What came before the confirmation and what came after is told apart at once, while it still can be.
         let is_before = is_before || domain.confirmed.is_some_and(|at| synced <= at && at < now);
         let quiet_end = domain.confirmed.map(|confirmed| quiet_end(facts, mailbox, confirmed));
-        is_before || quiet_end.is_some_and(|end| synced < end && end <= now)
+        let old = now.gap_since(synced) > LATELY / 2;
+        is_before || quiet_end.is_some_and(|end| (synced < end || old) && end <= now)
     })
 }
 
@@ -270,7 +274,7 @@ fn nothing_pending(facts: &Facts) -> Condition {
 }
 
 /// Quiet counts from the confirmation or the last straggler, whichever is later, and only if the mailbox was read at
-/// its end: what nobody looked at was not quiet.
+/// its end and is still: what nobody looked at was not quiet.
 fn no_straggler(facts: &Facts, now: Moment) -> Condition {
     let mut loud = Vec::new();
     let mut unread = Vec::new();
@@ -285,7 +289,7 @@ fn no_straggler(facts: &Facts, now: Moment) -> Condition {
         let end = quiet_end(facts, mailbox, confirmed);
         if now < end {
             loud.push((end, mailbox));
-        } else if mailbox.last_synced.is_none_or(|synced| synced < end) {
+        } else if mailbox.last_synced.is_none_or(|synced| synced < end || now.gap_since(synced) > LATELY) {
             unread.push(mailbox);
         }
     }

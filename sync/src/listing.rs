@@ -9,7 +9,7 @@ use mailferry_ledger::{Fingerprint, Folder, Mailbox, MessageState};
 use tracing::{debug, info, warn};
 
 use crate::folders::{self, Fate, Planned, SourceKind};
-use crate::look;
+use crate::look::{self, Fact};
 use crate::matching::{Candidate, pair};
 use crate::pace::{Meaning, meaning};
 use crate::print::Print;
@@ -100,13 +100,17 @@ impl MailboxWorker {
         let mut there: BTreeSet<FolderName> =
             listing.target.iter().flatten().map(|listed| listed.name.clone()).collect();
         let mut current = Vec::new();
+        report.left_out = 0;
         for planned in &listing.plan {
             let Fate::Copy { target, .. } = &planned.fate else { continue };
-            let Some(status) = listing.status.get(&planned.source) else {
+            let status = listing.status.get(&planned.source);
+            let Some((status, validity)) = status.and_then(|status| Some((status, status.uid_validity?)))
+            else {
                 warn!("A folder that the source lists gives no STATUS; it is left out of this pass.");
+                let was_read = known.iter().any(|folder| !folder.gone && folder.source == planned.source);
+                report.left_out += u64::from(was_read || target.is_inbox());
                 continue;
             };
-            let Some(validity) = status.uid_validity else { continue };
             let subscribed = listing.subscribed.contains(&planned.source);
             let named = || known.iter().filter(|folder| !folder.gone && folder.source == planned.source);
             let fitting = named().find(|folder| folder.source_validity == validity);
@@ -334,24 +338,13 @@ impl MailboxWorker {
             }
             change.commit().await?;
         }
-        // The rest is recorded by the scan, which must look at all of it and not only behind the last UID.
-        let mut rest = ledger.change();
-        for candidate in ours.iter().filter(|candidate| !pairs.contains_key(&candidate.uid)) {
-            let Some(fact) = flags.get(&candidate.uid) else { continue };
-            let state = match fact.size > self.context.limits.max_message_bytes {
-                true => MessageState::Skipped(mailferry_ledger::SkipReason::TooLarge),
-                false => MessageState::Pending,
-            };
-            let message = mailferry_ledger::Message {
-                state,
-                size: fact.size,
-                date: fact.date,
-                flags: fact.flags.clone(),
-                print: candidate.print.whole,
-            };
-            rest.put_message(new.mailbox, new.id, candidate.uid, message);
-        }
-        rest.commit().await?;
+        // The rest is new: in INBOX it may be stragglers.
+        let rest: Vec<Fact> = ours
+            .iter()
+            .filter(|candidate| !pairs.contains_key(&candidate.uid))
+            .filter_map(|candidate| flags.get(&candidate.uid).cloned())
+            .collect();
+        self.record_new(new, &rest, report).await?;
         if let Some(adopted) = ledger.fact(&format!("adopted/{}/{}", old.mailbox, old.id))? {
             let mut change = ledger.change();
             change.put_fact(&format!("adopted/{}/{}", new.mailbox, new.id), adopted);

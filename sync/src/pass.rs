@@ -15,10 +15,10 @@ use crate::error::{PassError, SideError};
 use crate::fill::Courtesy;
 use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
-use crate::scan::is_unmoved;
+use crate::scan::{is_inbox, is_unmoved};
 use crate::transfer::Unknown;
 use crate::trouble::Trouble;
-use crate::worker::{MailboxWorker, Pass, PassReport};
+use crate::worker::{InboxRead, MailboxWorker, Pass, PassReport};
 
 impl MailboxWorker {
     /// A pass with as many connections as it takes.
@@ -109,6 +109,7 @@ impl MailboxWorker {
         let folders = self.bring_folders_in_line(&listing, report).await?;
         report.folders = folders.len() as u64;
         report.unmoved = 0;
+        report.inbox = InboxRead::No;
 
         self.progress.say("comparing");
         let mut marks: Vec<(Folder, Option<SourceMark>)> = Vec::new();
@@ -122,6 +123,11 @@ impl MailboxWorker {
                 }
                 false => self.scan(&folder, pass, report).await?.mark,
             };
+            match unmoved || mark.is_some() {
+                true if is_inbox(&folder) => report.inbox = InboxRead::Yes,
+                true => {}
+                false => report.left_out += 1,
+            }
             marks.push((folder, mark));
         }
         let only: Vec<&Folder> = marks.iter().map(|(folder, _)| folder).collect();

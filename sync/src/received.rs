@@ -26,7 +26,7 @@ pub enum Way {
     LocalSubmission,
     /// By a system that connects to the old server by its name or address, whatever the MX record says.
     HardWired,
-    /// Moved there by a client: the source took it in long ago.
+    /// Moved there by a client: the source, and others before it, took it in long ago.
     Moved,
     /// It has no Received line: a client appended it, or a program on the old server put it there.
     Appended,
@@ -107,8 +107,13 @@ impl Home {
             let has_some = header.to_ascii_lowercase().windows(9).any(|part| part == b"received:");
             return unknown(if has_some { Way::Unclear } else { Way::Appended });
         };
-        let taken = top.date().and_then(|date| Timestamp::from_second(date.to_timestamp()).ok());
-        let moved = taken.is_some_and(|taken| from.duration_since(taken) > OLD);
+        // The source's clock may be behind: a single line of its own proves nothing.
+        let old = |line: &&Received<'_>| {
+            let date = line.date().and_then(|date| Timestamp::from_second(date.to_timestamp()).ok());
+            date.is_some_and(|date| from.duration_since(date) > OLD)
+        };
+        let alike = |line: &&Received<'_>| line.by().map(name) == top.by().map(name);
+        let moved = lines.iter().all(old) && !lines.iter().all(alike);
 
         // Down to the line at which it came from elsewhere, or to the first of all.
         let inner = lines.iter().take_while(|line| self.took(line) && self.is_own_sender(line)).count();
@@ -310,9 +315,18 @@ mod tests {
 
     #[test]
     fn what_did_not_come_from_outside() {
-        let old = "Received: from mail.fabrikam.com ([203.0.113.9]) by mx1.contoso.edu with ESMTP id 1; \
-                   Mon, 2 Nov 2026 10:00:00 +0000";
-        assert_eq!(trace(old), "moved by a client, from mail.fabrikam.com [203.0.113.9], by mx1.contoso.edu");
+        let line = |from: &str, by: &str| {
+            format!("Received: from {from} by {by} with ESMTP id 1; Mon, 2 Nov 2026 10:00:00 +0000\n")
+        };
+        let taken = line("mail.fabrikam.com ([203.0.113.9])", "mx1.contoso.edu");
+        let trace_of = |rest: &str| trace(&format!("{taken}{rest}"));
+        let moved = "moved by a client, from mail.fabrikam.com [203.0.113.9], by mx1.contoso.edu";
+        assert_eq!(trace_of(&line("desk.fabrikam.com ([10.1.1.1])", "mail.fabrikam.com")), moved);
+        // The old server's clock may be days behind: what was on its way lately, or went no way at all, is mail.
+        let late = "old MX, from mail.fabrikam.com [203.0.113.9], by mx1.contoso.edu";
+        let desk = "Received: from desk.fabrikam.com ([10.1.1.1]) by mail.fabrikam.com with ESMTP id 1";
+        assert_eq!(trace_of(&format!("{desk}; {LATE}")), late);
+        assert_eq!(trace_of(""), late);
         assert_eq!(trace("Message-ID: <1@x>"), "put there by a client, from -, by -");
         assert!(!Way::Moved.is_delivery() && Way::Appended.is_delivery() && Way::Unclear.is_delivery());
     }

@@ -51,6 +51,11 @@ pub(crate) fn is_unmoved(folder: &Folder, status: &FolderStatus, recorded: u64) 
         && folder.held_deletions == 0
 }
 
+/// Whether it is where mail is delivered; below a `UserRoot` the source calls it otherwise.
+pub(crate) fn is_inbox(folder: &Folder) -> bool {
+    folder.source.is_inbox() || folder.target.is_inbox()
+}
+
 impl MailboxWorker {
     /// Reads a folder's facts, records what is new, and carries changed flags and deletions over.
     pub(crate) async fn scan(
@@ -175,7 +180,8 @@ impl MailboxWorker {
         Ok(Some(Arrivals { selected, last, new }))
     }
 
-    async fn record_new(
+    /// Records messages as what they are to the account, and as stragglers where they are.
+    pub(crate) async fn record_new(
         &mut self,
         folder: &Folder,
         facts: &[Fact],
@@ -185,7 +191,7 @@ impl MailboxWorker {
         let limit = self.context.limits.max_message_bytes;
         let mut too_large = UidSet::new();
         let lookout = match ledger.mailbox(folder.mailbox)? {
-            Some(mailbox) if folder.source.is_inbox() => Lookout::of(&ledger, &mailbox, folder)?,
+            Some(mailbox) if is_inbox(folder) => Lookout::of(&ledger, &mailbox, folder)?,
             _ => None,
         };
         for chunk in facts.chunks(RECORDS) {
@@ -213,7 +219,7 @@ impl MailboxWorker {
             change.commit().await?;
         }
         report.skipped += too_large.len();
-        if folder.source.is_inbox() && folder.seen.is_some() {
+        if is_inbox(folder) && folder.seen.is_some() {
             report.inbox_arrivals += facts.len() as u64;
         }
         self.note_skipped_facts(folder, &too_large).await

@@ -135,15 +135,21 @@ pub(crate) struct Watch {
     ledger: Ledger,
     settings: DnsSettings,
     wake: Notify,
+    /// When this watch began; unknown where the ledger does not read.
+    began: Option<Moment>,
 }
 
 impl Watch {
     pub(crate) fn new(ledger: Ledger, settings: DnsSettings) -> Self {
-        Self { ledger, settings, wake: Notify::new() }
+        let began = steady::now(&ledger).ok();
+        Self { ledger, settings, wake: Notify::new(), began }
     }
 
-    pub(crate) fn rules(&self) -> Rules {
-        self.settings.rules
+    /// When a cutover was confirmed, if this watch has seen that it still is: what an earlier run recorded was judged by
+    /// the configuration of that time.
+    pub(crate) fn confirmed(&self, cutover: &Cutover, now: Moment) -> Option<Moment> {
+        let seen = self.began.is_some_and(|began| cutover.observed >= began);
+        cutover.confirmed_at(now, &self.settings.rules).filter(|_| seen)
     }
 
     pub(crate) fn interval(&self) -> Duration {

@@ -52,6 +52,8 @@ pub struct PassReport {
     pub folders: u64,
     /// Of these, unmoved since the last pass.
     pub unmoved: u64,
+    /// Folders known from before, or INBOX, that the source did not let us read this time.
+    pub left_out: u64,
     /// Messages copied.
     pub copied: u64,
     /// Their bytes.
@@ -75,8 +77,21 @@ pub struct PassReport {
     pub pending: u64,
     /// New messages that were seen in the source's INBOX since the last finished pass.
     pub inbox_arrivals: u64,
+    /// Whether the source's INBOX was read: only then the pass says anything about mail that may have come there.
+    pub inbox: InboxRead,
     /// How long it took.
     pub took: Duration,
+}
+
+/// Whether a pass knows what is in the source's INBOX.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InboxRead {
+    /// It was not there, or could not be looked at.
+    #[default]
+    No,
+    /// It does.
+    Yes,
 }
 
 /// Whether the next pass keeps to the cap.

@@ -83,6 +83,9 @@ pub enum BatchError {
     /// The ledger gave no answer.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The report cannot be written down.
+    #[error("the batch's report cannot be written: {0}")]
+    Report(String),
     /// A password cannot be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -106,7 +109,7 @@ impl BatchError {
             Self::Commit(CommitError::AddressTaken { .. }) => Fault::Usage,
             Self::Closed(_) => Fault::Gate,
             Self::Pass { error, .. } => error.fault(),
-            Self::Commit(_) | Self::Read(_) | Self::Vault(_) => Fault::Local,
+            Self::Commit(_) | Self::Read(_) | Self::Report(_) | Self::Vault(_) => Fault::Local,
         }
     }
 
@@ -131,7 +134,9 @@ impl BatchError {
             Self::Pass { error, .. } if error.may_pass() => "run it again".into(),
             Self::Pass { .. } => "correct that, then run it again".into(),
             Self::Commit(CommitError::AddressTaken { .. }) => "an address can be in one batch only".into(),
-            Self::Commit(_) | Self::Read(_) => "look at the state folder and its disk".into(),
+            Self::Commit(_) | Self::Read(_) | Self::Report(_) => {
+                "look at the state folder and its disk".into()
+            }
             Self::Vault(_) => "look at key_file".into(),
         }
     }
@@ -154,6 +159,7 @@ impl BatchError {
             | Self::Pass { .. }
             | Self::Commit(_)
             | Self::Read(_)
+            | Self::Report(_)
             | Self::Vault(_) => None,
         }
     }

@@ -176,7 +176,6 @@ impl Desk {
     }
 
     fn facts(&self, batch: &Batch, now: Moment) -> Result<Facts, BatchError> {
-        let rules = self.watch.rules();
         let mailboxes = self.ledger.mailboxes(&batch.name)?;
         let mut domain_facts = Vec::new();
         for domain in domains(&mailboxes) {
@@ -185,7 +184,7 @@ impl Desk {
             domain_facts.push(DomainFacts {
                 verdict: cutover.map(|cutover| cutover.verdict.to_string()),
                 since: cutover.and_then(|cutover| cutover.since),
-                confirmed: cutover.and_then(|cutover| cutover.confirmed_at(now, &rules)),
+                confirmed: cutover.and_then(|cutover| self.watch.confirmed(cutover, now)),
                 due: cutover.and_then(|cutover| cutover.due),
                 observed: cutover.map(|cutover| cutover.observed.at),
                 domain,

@@ -5,6 +5,7 @@ use mailferry_ledger::{Batch, BatchState, Note};
 use serde::{Deserialize, Serialize};
 
 use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
+use crate::fleet::is_started;
 use crate::gate::Gate;
 use crate::reconcile::adopted_names;
 use crate::{early, evidence, stragglers};
@@ -62,18 +63,30 @@ impl Batches {
         // What the workers did until they stopped counts too.
         let report = desk.report(&batch, forced.clone())?;
         if forced.is_none() && !report.gate.open {
-            desk.fleet.start(&batch.endpoint, &desk.ledger.mailboxes(name)?);
+            if is_started(batch.state) {
+                desk.fleet.start(&batch.endpoint, &desk.ledger.mailboxes(name)?);
+            }
             return Err(BatchError::Closed(report.gate));
         }
-        desk.decide_removal(&batch, &report).await?;
-        desk.destroy(&batch, &report).await?;
+        if let Err(error) = desk.decide_removal(&batch, &report).await {
+            // Nothing was decided: the work goes on.
+            if is_started(batch.state) {
+                desk.fleet.start(&batch.endpoint, &desk.ledger.mailboxes(name)?);
+            }
+            return Err(error);
+        }
+        desk.destroy(&batch, to_json(&report)?).await?;
         Ok(report)
     }
 
     pub(super) async fn go_on_removing(&self, batch: &Batch) -> Result<(), BatchError> {
-        let report = self.desk.kept_report(&batch.name)?;
         self.desk.fleet.stop(&batch.name).await;
-        self.desk.destroy(batch, &report).await
+        // As it is kept, whoever wrote it.
+        let report = match self.desk.ledger.report(&batch.name)? {
+            Some(report) => report,
+            None => to_json(&self.desk.report(batch, None)?)?,
+        };
+        self.desk.destroy(batch, report).await
     }
 }
 
@@ -104,7 +117,7 @@ impl Desk {
     async fn decide_removal(&self, batch: &Batch, report: &Report) -> Result<(), BatchError> {
         let forced = report.forced.as_ref();
         let mut change = self.ledger.change();
-        change.put_report(&batch.name, serde_json::to_string(report).unwrap_or_default());
+        change.put_report(&batch.name, to_json(report)?);
         change.update_batch(&batch.name, |batch| batch.state = BatchState::Removing);
         change.put_note(Note {
             at: Timestamp::now(),
@@ -118,8 +131,7 @@ impl Desk {
         Ok(())
     }
 
-    async fn destroy(&self, batch: &Batch, report: &Report) -> Result<(), BatchError> {
-        let json = serde_json::to_string(report).unwrap_or_default();
+    async fn destroy(&self, batch: &Batch, report: String) -> Result<(), BatchError> {
         // Facts go before the mailboxes: nobody would know whose they are afterwards.
         let mut change = self.ledger.change();
         for mailbox in self.ledger.mailboxes(&batch.name)? {
@@ -134,7 +146,11 @@ impl Desk {
         if !change.is_empty() {
             change.commit().await?;
         }
-        self.ledger.remove_batch(&batch.name, json).await?;
+        self.ledger.remove_batch(&batch.name, report).await?;
         Ok(())
     }
+}
+
+fn to_json(report: &Report) -> Result<String, BatchError> {
+    serde_json::to_string(report).map_err(|error| BatchError::Report(error.to_string()))
 }

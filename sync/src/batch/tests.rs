@@ -18,9 +18,13 @@ use crate::steady;
 use crate::stragglers::Lookout;
 use crate::verify::VerifyReport;
 use crate::watch::Cutover;
-use crate::worker::{Command, PassReport};
+use crate::worker::{Command, InboxRead, PassReport};
 
 struct Willing;
+
+fn well() -> PassReport {
+    PassReport { inbox: InboxRead::Yes, ..PassReport::default() }
+}
 
 impl Crew for Willing {
     fn hire(
@@ -37,7 +41,7 @@ impl Crew for Willing {
                     command = commands.recv() => command,
                 };
                 match command {
-                    Some(Command::Pass(_, answer)) => answer.send(Ok(PassReport::default())).unwrap(),
+                    Some(Command::Pass(_, answer)) => answer.send(Ok(well())).unwrap(),
                     Some(Command::Verify(answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
                     Some(Command::Plan(_) | Command::AllowDeletions(_)) => {}
                     None => return,
@@ -294,6 +298,36 @@ async fn the_gate_opens_step_by_step_and_lets_the_batch_go() {
     assert!(matches!(office.batches.remove("Z", Removal::ThroughGate).await, Err(BatchError::NoBatch(_))));
     // The endpoint is free again.
     assert_eq!(office.batches.endpoint_remove("E").await.unwrap(), Outcome::Done);
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_saw_of_dns_opens_nothing_before_this_one_has_looked() {
+    let office = Office::open().await;
+    office.add("A", CSV, Start::AtOnce).await.unwrap();
+    office.state("A", "Synced").await;
+    office.cutover("contoso.edu", 100).await;
+    office.cutover("fabrikam.com", 100).await;
+    assert_eq!(office.unmet("A"), [Kind::Moved]);
+    // Its configuration may have been another one.
+    let office = office.reopen().await;
+    assert_eq!(office.unmet("A"), [Kind::MxConfirmed, Kind::Moved, Kind::NoStraggler]);
+    office.cutover("contoso.edu", 100).await;
+    office.cutover("fabrikam.com", 100).await;
+    assert_eq!(office.unmet("A"), [Kind::Moved]);
+}
+
+#[tokio::test]
+async fn a_removal_is_finished_though_its_report_does_not_read() {
+    let office = Office::open().await;
+    office.add("A", CSV, Start::Later).await.unwrap();
+    let mut change = office.ledger.change();
+    change.update_batch("A", |batch| batch.state = BatchState::Removing);
+    change.put_report("A", r#"{"of":"another version"}"#.into());
+    change.commit().await.unwrap();
+    let office = office.reopen().await;
+    office.batches.resume().await;
+    assert!(office.ledger.batches().unwrap().is_empty() && office.ledger.all_mailboxes().unwrap().is_empty());
+    assert_eq!(office.ledger.report("A").unwrap().unwrap(), r#"{"of":"another version"}"#);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::error::{LocalError, PassError, SideError};
 use crate::evidence;
 use crate::progress::Progress;
 use crate::verify::VerifyReport;
-use crate::worker::{Command, Pass, PassReport};
+use crate::worker::{Command, InboxRead, Pass, PassReport};
 
 /// How long a worker that has nothing to do is kept.
 const LINGER: Duration = Duration::from_secs(600);
@@ -245,6 +245,10 @@ impl Driver {
             return;
         };
         match outcome {
+            Ok(Ok(report)) if report.pending == 0 && report.left_out > 0 => {
+                let words = format!("the source did not let {} of its folders be read", report.left_out);
+                self.failed_by(&words, Failure::Passing).await;
+            }
             Ok(Ok(report)) if report.pending == 0 => self.synced(pass, began, &report).await,
             Ok(Ok(report)) => {
                 let words = format!("{} messages are still pending", report.pending);
@@ -268,8 +272,13 @@ impl Driver {
             worker.idle_at = Instant::now() + LINGER;
         }
         let mut change = self.yard.ledger.change();
-        if let Err(error) = evidence::note(&self.yard.ledger, &mut change, self.id, began) {
-            warn!(%error, "The pass is no evidence for the gate.");
+        match report.inbox {
+            InboxRead::No => warn!("The source's INBOX was not read: the pass is no evidence for the gate."),
+            InboxRead::Yes => {
+                if let Err(error) = evidence::note(&self.yard.ledger, &mut change, self.id, began) {
+                    warn!(%error, "The pass is no evidence for the gate.");
+                }
+            }
         }
         change.update_mailbox(self.id, move |mailbox| {
             mailbox.state = MailboxState::Synced;

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use super::crew::{Answer, Hired};
 use super::*;
 use crate::error::SideError;
+use crate::evidence;
 use crate::progress::Progress;
-use crate::worker::{Command, Pass, PassReport};
+use crate::worker::{Command, InboxRead, Pass, PassReport};
 
 /// What a worker of the test tells: that it was hired, or that it was asked for a pass.
 enum Told {
@@ -162,7 +163,7 @@ impl Stage {
 }
 
 fn well() -> Result<PassReport, PassError> {
-    Ok(PassReport::default())
+    Ok(PassReport { inbox: InboxRead::Yes, ..PassReport::default() })
 }
 
 #[tokio::test]
@@ -312,6 +313,28 @@ async fn pending_messages_are_not_called_synced() {
     let mailbox = stage.until(0, |mailbox| mailbox.error.is_some()).await;
     assert_eq!(mailbox.error.as_deref(), Some("3 messages are still pending"));
     assert_eq!(mailbox.last_synced, None);
+    stage.fleet.close().await;
+}
+
+#[tokio::test]
+async fn a_pass_that_could_not_read_is_no_evidence() {
+    let mut stage = Stage::with(1, 1).await;
+    stage.start();
+    let (id, _, answer) = stage.asked().await;
+    answer.send(Ok(PassReport { left_out: 1, ..well().unwrap() })).unwrap();
+    let mailbox = stage.until(0, |mailbox| mailbox.error.is_some()).await;
+    assert_eq!(mailbox.error.as_deref(), Some("the source did not let 1 of its folders be read"));
+    assert_eq!(mailbox.last_synced, None);
+    stage.fleet.sync_now(id);
+    // There is no INBOX: what was copied was copied, but nobody knows what came.
+    stage.asked().await.2.send(Ok(PassReport::default())).unwrap();
+    let mailbox = stage.until(0, |mailbox| mailbox.last_synced.is_some()).await;
+    assert_eq!(evidence::synced(&stage.ledger, &mailbox).unwrap(), None);
+    stage.fleet.sync_now(id);
+    let before = mailbox.last_synced;
+    stage.asked().await.2.send(well()).unwrap();
+    let mailbox = stage.until(0, |mailbox| mailbox.last_synced != before).await;
+    assert!(evidence::synced(&stage.ledger, &mailbox).unwrap().is_some());
     stage.fleet.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! A model of everything that can go wrong with time on the way to an open gate, over many random schedules: name servers
 //! that flip back, resolvers that lie, servers that are silent, daemons that are killed, machines that are off or asleep,
-//! clocks that are set, days on which nobody looks, passes that fail, stragglers, sources with a wrong clock.
+//! clocks that are set, days on which nobody looks, passes that fail, days without any, stragglers, sources with a wrong clock.
 //!
 //! The product's own clock, steady time and gate judge by what they are told. An oracle beside them knows the real time of
 //! everything, and no word of theirs. Whenever the gate is open, the oracle must agree.
@@ -62,6 +62,7 @@ struct Weather {
     stalls: i64,
     stragglers: i64,
     failures: i64,
+    strikes: i64,
 }
 
 impl Weather {
@@ -78,6 +79,7 @@ impl Weather {
             stalls: often(20),
             stragglers: often(20),
             failures: often(8),
+            strikes: often(15),
         }
     }
 }
@@ -134,6 +136,9 @@ impl Truth {
         if pass <= start || pass < start + WAIT + QUIET {
             return Err(format!("the last pass was at {pass}, the run began at {start}"));
         }
+        if now - pass > LATELY.as_secs() / 60 {
+            return Err(format!("nobody has read the source since {pass}"));
+        }
         match self.arrivals.iter().find(|arrived| **arrived < pass && pass - **arrived < QUIET) {
             Some(arrived) => Err(format!("{arrived} was a straggler, the last pass was at {pass}")),
             None => Ok(()),
@@ -160,6 +165,8 @@ struct World {
     look_at: i64,
     pass_at: i64,
     passing: Option<(i64, i64, Moment)>,
+    /// The batch is stopped until then.
+    strike_until: i64,
     /// The last look: when, what the wall clock was ahead by, and after which start of the machine.
     looked: (i64, i64, u64),
     /// Arrivals that a pass has seen.
@@ -200,6 +207,7 @@ impl World {
             look_at: 0,
             pass_at: 0,
             passing: None,
+            strike_until: 0,
             looked: (0, wall, 0),
             seen: 0,
             anchor: None,
@@ -293,6 +301,16 @@ impl World {
             let length = self.dice.between(HOUR, 3 * DAY);
             self.look_at = self.look_at.max(self.now + length);
             self.tell(|| format!("nobody looks for {length}"));
+        }
+    }
+
+    /// The batch is stopped, or its source away.
+    fn strike(&mut self) {
+        if self.now >= self.strike_until && self.dice.once_in(self.weather.strikes / STEP) {
+            self.strike_until = self.now + self.dice.between(HOUR, 5 * DAY);
+            self.passing = None;
+            let until = self.strike_until;
+            self.tell(|| format!("no pass until {until}"));
         }
     }
 
@@ -433,7 +451,10 @@ impl World {
             if self.now >= self.look_at {
                 self.look();
             }
-            self.pass();
+            self.strike();
+            if self.now >= self.strike_until {
+                self.pass();
+            }
             if self.cutover.as_ref().is_none_or(|cutover| cutover.confirmed.is_none()) {
                 continue;
             }
@@ -486,6 +507,7 @@ fn it_opens_as_soon_as_it_may_when_nothing_goes_wrong() {
             stalls: 0,
             stragglers: 0,
             failures: 0,
+            strikes: 0,
         };
         let due = world.wrong_until + WAIT.max(world.ttl) + QUIET;
         let opened = world.live().unwrap().unwrap();

@@ -86,6 +86,14 @@ fn closed_at_the_beginning_and_every_step_is_named() {
 }
 
 #[test]
+fn what_nobody_reads_any_more_is_not_quiet() {
+    let late = |hours: i64| unmet(&facts(), at(107 + hours));
+    assert_eq!((late(4), late(24), late(25)), (vec![], vec![], vec![Kind::NoStraggler]));
+    let wanted = |hours: i64| unread(&facts(), at(107 + hours)).count();
+    assert_eq!((wanted(12), wanted(13)), (0, 2), "a look is asked for before it closes");
+}
+
+#[test]
 fn each_condition_closes_the_gate_alone() {
     let now = at(111);
     let with = |change: &dyn Fn(&mut Facts)| {
@@ -125,7 +133,7 @@ fn a_sync_at_the_very_moment_is_too_early() {
     facts.quiet = SignedDuration::ZERO;
     facts.domains[0].confirmed = Some(at(10));
     facts.mailboxes[0].last_synced = Some(at(10));
-    assert_eq!(unmet(&facts, at(111)), [Kind::SyncedSince]);
+    assert_eq!(unmet(&facts, at(30)), [Kind::SyncedSince]);
 }
 
 #[test]
