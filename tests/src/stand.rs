@@ -1,95 +1,32 @@
 //! All of it together: source and target behind relays, the token endpoint, and a running `mailferry serve`.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
-use crate::account::{self, Account, Side, Word};
 use crate::certs::{Authority, Leaf};
 use crate::child::Server;
-use crate::client::Client;
 use crate::fault::{Dress, Relay, Setup};
 use crate::place::{Place, free_port, loopback};
-use crate::source::{Kind, Source};
+use crate::source::Source;
 use crate::target::Exchange;
-use crate::tokens::{CLIENT_ID, CLIENT_SECRET, Endpoint, TENANT};
+use crate::tokens::Endpoint;
+
+mod config;
+mod mailboxes;
+
+pub use config::{Front, Options, Proof, dns_options};
+pub use mailboxes::Person;
 
 /// The endpoint that every stand adds.
 pub const ENDPOINT: &str = "IMAPEndpoint";
 
 /// Password of every mailbox at the bare target, for tools that know no tokens.
 pub const TARGET_PASSWORD: &str = "bench password";
-
-/// How the application proves itself to the token endpoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Proof {
-    /// `client_secret_file`.
-    #[default]
-    Secret,
-    /// `certificate_file` and `private_key_file`.
-    Certificate,
-}
-
-/// What the product connects to on both sides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Front {
-    /// The relays: the old server's, which counts, and the one dressed as Exchange.
-    #[default]
-    Relays,
-    /// The bare servers: for benches, where the relays would be measured too.
-    Bare,
-}
-
-/// What differs from stand to stand: lines for sections of the configuration.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Lines of `[proxy]`.
-    pub proxy: String,
-    /// Lines of `[sync]`.
-    pub sync: String,
-    /// Lines of `[spool]`.
-    pub spool: String,
-    /// Lines of `[dns]`; without any, nobody is asked outside this machine.
-    pub dns: String,
-    /// Whole `[[hooks]]` entries.
-    pub hooks: String,
-    /// How tokens are asked for.
-    pub proof: Proof,
-    /// What stands in front of the servers.
-    pub front: Front,
-    /// Which server is the old one.
-    pub source: Kind,
-    /// Lines at the end of its configuration, if it is Dovecot.
-    pub source_lines: String,
-}
-
-/// A mailbox's owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// Address on Office 365.
-    pub address: String,
-    /// Login at the source.
-    pub login: String,
-    /// Password at the source.
-    pub password: String,
-}
-
-impl Person {
-    /// `<login>` of contoso.edu.
-    pub fn new(login: &str) -> Self {
-        Self {
-            address: format!("{login}@contoso.edu"),
-            login: login.to_owned(),
-            password: format!("pass word, of {login}"),
-        }
-    }
-}
 
 /// How a command ended.
 #[derive(Debug, Clone)]
@@ -194,88 +131,6 @@ impl Stand {
     /// Log of `serve`.
     pub fn log(&self) -> PathBuf {
         self.place.path().join("serve.log")
-    }
-
-    /// Writes the configuration anew, with `more` put before its first section.
-    pub fn write_config(&self, more: &str) -> anyhow::Result<()> {
-        let dir = self.place.path().display();
-        let secret = self.place.path().join("client-secret");
-        std::fs::write(&secret, format!("{CLIENT_SECRET}\n"))?;
-        let restricted = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&secret, restricted)?;
-        let proof = match self.options.proof {
-            Proof::Secret => format!("client_secret_file = \"{}\"", secret.display()),
-            Proof::Certificate => {
-                let pair = self.tokens.client_certificate();
-                format!(
-                    "certificate_file = \"{}\"\nprivate_key_file = \"{}\"",
-                    pair.certificate_file.display(),
-                    pair.private_key_file.display()
-                )
-            }
-        };
-        let target = match self.options.front {
-            Front::Relays => self.target.address(),
-            Front::Bare => self.target.direct(),
-        };
-        let dns = if self.options.dns.is_empty() {
-            // A port where nobody answers: no test asks the world.
-            "resolvers = []\nroots = [\"127.0.0.1\"]\nport = 9\ntimeout = \"1s\"\ninterval = \"1h\""
-        } else {
-            &self.options.dns
-        };
-        let mut text = String::new();
-        write!(
-            text,
-            r#"state_dir = "{dir}/state"
-key_file = "{dir}/key"
-{more}
-[target]
-host = "localhost"
-port = {target}
-tenant = "{TENANT}"
-client_id = "{CLIENT_ID}"
-{proof}
-token_url = "{token_url}"
-ca_file = "{ca}"
-[proxy]
-endpoint = "{ENDPOINT}"
-listen = [{{ address = "{imaps}", security = "ssl" }}, {{ address = "{imap}", security = "tls" }}]
-certificates = [{{ certificate_file = "{certificate}", private_key_file = "{key}" }}]
-{proxy}
-[sync]
-{sync}
-[spool]
-{spool}
-[dns]
-{dns}
-{hooks}
-[admin]
-socket = "{dir}/admin.sock"
-[log]
-level = "{level}"
-"#,
-            target = target.port(),
-            token_url = self.tokens.url(),
-            ca = self.authority.ca_file.display(),
-            imaps = self.imaps,
-            imap = self.imap,
-            certificate = self.leaf.certificate_file.display(),
-            key = self.leaf.private_key_file.display(),
-            proxy = self.options.proxy,
-            sync = self.options.sync,
-            spool = self.options.spool,
-            hooks = self.options.hooks,
-            level = std::env::var("MAILFERRY_TEST_LOG").unwrap_or_else(|_| "info".to_owned()),
-        )?;
-        std::fs::write(self.config(), text)?;
-        Ok(())
-    }
-
-    /// Changes options; they hold from the next start of `serve`.
-    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Options)) -> anyhow::Result<()> {
-        change(&mut self.options);
-        self.write_config("")
     }
 
     /// Starts `serve` and waits until it answers on its socket.
@@ -414,159 +269,6 @@ level = "{level}"
         self.serve.as_ref().map(Server::tail).unwrap_or_default()
     }
 
-    /// A person with an empty mailbox on both sides.
-    pub fn add_person(&self, login: &str) -> anyhow::Result<Person> {
-        let person = Person::new(login);
-        self.source.add_user(&person.login, &person.password)?;
-        self.target.add_user(&person.address, TARGET_PASSWORD)?;
-        Ok(person)
-    }
-
-    /// Writes the CSV file of these people.
-    pub fn csv(&self, name: &str, people: &[Person]) -> anyhow::Result<PathBuf> {
-        let mut text = "EmailAddress,UserName,Password\r\n".to_owned();
-        for person in people {
-            write!(text, "{},{},\"{}\"\r\n", person.address, person.login, person.password)?;
-        }
-        let file = self.place.path().join(format!("{name}.csv"));
-        std::fs::write(&file, text)?;
-        Ok(file)
-    }
-
-    /// `batch add` and `batch start`.
-    pub async fn start_batch(&self, name: &str, people: &[Person]) -> anyhow::Result<()> {
-        let csv = self.csv(name, people)?;
-        let csv = csv.to_string_lossy();
-        self.cli(&["batch", "add", name, "--endpoint", ENDPOINT, "--csv", &csv, "--auto-start"])
-            .await?
-            .done()?;
-        Ok(())
-    }
-
-    /// `batch status NAME --json`.
-    pub async fn batch(&self, name: &str) -> anyhow::Result<Value> {
-        self.cli(&["batch", "status", name]).await?.done()?.json()
-    }
-
-    /// As `synced`, and nothing may have been skipped.
-    pub async fn synced_whole(&mut self, name: &str, patience: Duration) -> anyhow::Result<Value> {
-        let batch = self.synced(name, patience).await?;
-        let tally = &batch["status"]["tally"];
-        ensure!(tally["skipped"] == json!(0), "skipped for no reason: {batch:#}\n{}", self.log_tail());
-        Ok(batch)
-    }
-
-    /// Waits until the batch's state is `Synced` or `SyncedWithErrors` and nothing is pending; its status then.
-    pub async fn synced(&mut self, name: &str, patience: Duration) -> anyhow::Result<Value> {
-        self.reaches(name, patience, |batch| {
-            let state = batch["status"]["state"].as_str().unwrap_or_default();
-            state.starts_with("Synced") && batch["status"]["tally"]["pending"] == json!(0)
-        })
-        .await
-    }
-
-    /// Waits until `wanted` holds for the batch's status.
-    pub async fn reaches(
-        &mut self,
-        name: &str,
-        patience: Duration,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> anyhow::Result<Value> {
-        let started = Instant::now();
-        loop {
-            let batch = self.batch(name).await?;
-            if wanted(&batch) {
-                return Ok(batch);
-            }
-            if started.elapsed() > patience {
-                let tail = self.log_tail();
-                bail!("batch {name} after {patience:?}: {batch:#}\n{tail}");
-            }
-            self.alive()?;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Asks for an incremental pass and waits until one that began after the asking is over; how long it took.
-    pub async fn sync_again(&mut self, name: &str, patience: Duration) -> anyhow::Result<Duration> {
-        // The daemon's own clock and way of writing moments: they compare as text.
-        let asked = self.batch(name).await?["gate"]["at"].as_str().unwrap_or_default().to_owned();
-        let started = Instant::now();
-        loop {
-            self.cli(&["batch", "sync-now", name]).await?.done()?;
-            let over = |batch: &Value| {
-                let state = batch["status"]["state"].as_str().unwrap_or_default();
-                state.starts_with("Synced")
-                    && batch["status"]["last_synced"].as_str().unwrap_or_default() > &*asked
-            };
-            // One that was under way already began too early: ask again when it is over.
-            let again = Duration::from_secs(5).min(patience);
-            if self.reaches(name, again, over).await.is_ok() {
-                return Ok(started.elapsed());
-            }
-            if started.elapsed() > patience {
-                self.reaches(name, Duration::ZERO, over).await?;
-            }
-        }
-    }
-
-    /// What both sides hold, by the independent reader.
-    pub async fn account(&self, person: &Person) -> anyhow::Result<Account> {
-        self.account_with(person, &BTreeMap::new()).await
-    }
-
-    /// As `account`, where folders do not go by the usual rules.
-    pub async fn account_with(
-        &self,
-        person: &Person,
-        folders: &BTreeMap<String, String>,
-    ) -> anyhow::Result<Account> {
-        let source = Side {
-            port: self.source.imaps().port(),
-            user: person.login.clone(),
-            word: Word::Password(person.password.clone()),
-        };
-        let target = Side {
-            port: self.target.direct().port(),
-            user: person.address.clone(),
-            word: Word::Token(self.tokens.token()?),
-        };
-        account::compare(&source, &target, folders, &self.authority.ca_file).await
-    }
-
-    /// Reads both sides until they agree; the last account if they do not in time.
-    pub async fn agreement(&self, person: &Person, patience: Duration) -> anyhow::Result<Account> {
-        let started = Instant::now();
-        loop {
-            let account = self.account(person).await?;
-            if account.agrees() || started.elapsed() > patience {
-                return Ok(account);
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    }
-
-    /// This person's mail client at the proxy, implicit TLS.
-    pub fn client(&self, person: &Person) -> Client {
-        self.client_at(person, self.imaps.port(), json!({}))
-    }
-
-    /// The same by STARTTLS.
-    pub fn client_starttls(&self, person: &Person) -> Client {
-        self.client_at(person, self.imap.port(), json!({"starttls": true}))
-    }
-
-    /// This person's mail client at any port.
-    pub fn client_at(&self, person: &Person, port: u16, manner: Value) -> Client {
-        Client {
-            port,
-            user: person.login.clone(),
-            password: person.password.clone(),
-            ca: self.authority.ca_file.clone(),
-            manner,
-        }
-    }
-
     /// Where clients find the proxy (implicit TLS).
     pub fn proxy(&self) -> SocketAddr {
         self.imaps
@@ -586,24 +288,4 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let found = own.ancestors().skip(1).take(3).map(|dir| dir.join("mailferry")).find(|path| path.is_file());
     found.context("no mailferry binary: run `cargo build` first or set MAILFERRY_BIN")
-}
-
-/// Lines of `[dns]` for a stand whose domains are held by these servers: they alone are asked, every second, and the
-/// clock is shortened to `wait`.
-pub fn dns_options(dns: &crate::dns::Dns, wait: Duration, quiet: Duration) -> String {
-    let list = |addresses: &[SocketAddr]| {
-        let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
-        quoted.join(", ")
-    };
-    let book: Vec<String> =
-        dns.name_servers().iter().map(|(name, address)| format!("\"{name}\" = \"{address}\"")).collect();
-    format!(
-        "resolvers = [{}]\nroots = [{}]\nname_servers = {{ {} }}\ninterval = \"1s\"\ntimeout = \"2s\"\n\
-         wait = \"{}s\"\nstraggler_quiet = \"{}s\"",
-        list(&[dns.primary.address()]),
-        list(&dns.roots()),
-        book.join(", "),
-        wait.as_secs(),
-        quiet.as_secs(),
-    )
 }
