@@ -70,3 +70,10 @@ pub fn raise_descriptor_limit() -> anyhow::Result<u64> {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("open files")?;
     Ok(maximum.unwrap_or(u64::MAX))
 }
+
+/// Whether mounts that nobody else sees can be made: that needs root, and a kernel or container that permits it.
+pub fn can_mount() -> bool {
+    let mut tried = std::process::Command::new("unshare");
+    tried.args(["--mount", "sh", "-c", "mount -t tmpfs none /tmp"]).stderr(std::process::Stdio::null());
+    rustix::process::geteuid().is_root() && tried.status().is_ok_and(|status| status.success())
+}

@@ -135,7 +135,15 @@ impl Stand {
 
     /// Starts `serve` and waits until it answers on its socket.
     pub async fn serve(&mut self) -> anyhow::Result<()> {
-        let mut command = Command::new(binary()?);
+        let before = &self.options.serve_behind;
+        let mut command = if before.is_empty() {
+            Command::new(binary()?)
+        } else {
+            let mut unshare = Command::new("unshare");
+            let script = format!("set -e; cd '{}'; {before}; exec \"$0\" \"$@\"", self.path().display());
+            unshare.args(["--mount", "sh", "-c", &script]).arg(binary()?);
+            unshare
+        };
         command.arg("--config").arg(self.config()).arg("serve");
         let mut serve = Server::start("mailferry serve", command, &self.log())?;
         let started = Instant::now();

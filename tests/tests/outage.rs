@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use mailferry_tests::client::Living;
 use mailferry_tests::mail::{Recipe, exact};
+use mailferry_tests::place::can_mount;
 use mailferry_tests::stand::{Options, Person, Stand};
 use serde_json::{Value, json};
 
@@ -26,6 +28,96 @@ async fn undisturbed(stand: &Stand, person: &Person, seed: u64) {
     println!("{lived:?}");
     assert!(lived.errors.is_empty() && lived.breaks == 0, "{lived:?}");
     assert!(lived.done > 30 && lived.slowest < 2.0, "{lived:?}");
+}
+
+/// Two people's programs at one mailbox, at work until they are told to stop.
+async fn busy(stand: &Stand, person: &Person) -> [Living; 2] {
+    let one = stand.client(person).live(json!({"seed": 11})).await.unwrap();
+    let two = stand.client_starttls(person).live(json!({"seed": 12})).await.unwrap();
+    [one, two]
+}
+
+/// They go on for a good while.
+async fn going_on(stand: &Stand) {
+    let started = Instant::now();
+    let before = stand.source_relay.counts().of("APPEND");
+    while stand.source_relay.counts().of("APPEND") < before + 25 {
+        assert!(started.elapsed() < PATIENCE, "clients are stuck");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Not one step failed.
+async fn noticed_nothing(clients: [Living; 2]) {
+    for client in clients {
+        let lived = client.stop().await.unwrap();
+        println!("{lived:?}");
+        assert!(lived.errors.is_empty() && lived.breaks == 0 && lived.done > 30, "{lived:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn target_and_token_endpoint_die_under_busy_clients_who_notice_nothing() {
+    let (mut stand, terry) = synced_stand(Options::default()).await;
+    let clients = busy(&stand, &terry).await;
+    going_on(&stand).await;
+    stand.target.relay.go_down().await;
+    going_on(&stand).await;
+    stand.reaches("B1", PATIENCE, |batch| trouble(batch, &["target", "refused", "connect"])).await.unwrap();
+    stand.tokens.go_down().await;
+    stand.target.relay.come_back().await.unwrap();
+    going_on(&stand).await;
+    // The token at hand is good for an hour: it is taken back.
+    stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
+    stand.reaches("B1", PATIENCE, |batch| trouble(batch, &["token", "oauth"])).await.unwrap();
+    going_on(&stand).await;
+    stand.tokens.come_back().await.unwrap();
+    going_on(&stand).await;
+    noticed_nothing(clients).await;
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spool_disk_fills_up_under_busy_clients_who_notice_nothing() {
+    if !can_mount() {
+        println!("left out: a small disk needs root and a mount namespace");
+        return;
+    }
+    let options = Options {
+        // Bodies go to the disk, and it is a small one.
+        spool: "memory = \"1KiB\"".to_owned(),
+        serve_behind: "mkdir -p state/spool; mount -t tmpfs -o size=2m none state/spool".to_owned(),
+        ..Options::default()
+    };
+    let (mut stand, terry) = synced_stand(options).await;
+    let clients = busy(&stand, &terry).await;
+    going_on(&stand).await;
+    // As the daemon sees it.
+    let pid = stand.serve_pid().unwrap();
+    let disk = format!("/proc/{pid}/root{}/state/spool/filler", stand.path().display());
+    let mut filler = std::fs::File::create(&disk).unwrap();
+    let full = loop {
+        if let Err(error) = std::io::Write::write_all(&mut filler, &[0; 512]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    going_on(&stand).await;
+    let large = stand.client(&terry).append("INBOX", "large", 2, 3_000_000).await.unwrap();
+    going_on(&stand).await;
+    std::fs::remove_file(&disk).unwrap();
+    going_on(&stand).await;
+    noticed_nothing(clients).await;
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    assert_eq!(large.digests.len(), 2);
+    let account = stand.agreement(&terry, PATIENCE).await.unwrap();
+    assert!(account.agrees(), "{account}");
+    assert!(
+        stand.source_relay.counts().bodies_served() > 1,
+        "what the spool had no room for came from the source"
+    );
 }
 
 fn trouble(batch: &Value, words: &[&str]) -> bool {

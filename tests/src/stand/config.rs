@@ -41,6 +41,8 @@ pub struct Options {
     pub dns: String,
     /// Whole `[[hooks]]` entries.
     pub hooks: String,
+    /// Shell commands in the stand's folder that come before `serve`, in a mount namespace of its own: mounts. Needs root.
+    pub serve_behind: String,
     /// How tokens are asked for.
     pub proof: Proof,
     /// What stands in front of the servers.

@@ -159,9 +159,10 @@ impl Stand {
     pub async fn agreement(&self, person: &Person, patience: Duration) -> anyhow::Result<Account> {
         let started = Instant::now();
         loop {
-            let account = self.account(person).await?;
-            if account.agrees() || started.elapsed() > patience {
-                return Ok(account);
+            let account = self.account(person).await;
+            // What changes while it is read may count as an error.
+            if account.as_ref().is_ok_and(Account::agrees) || started.elapsed() > patience {
+                return account;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
