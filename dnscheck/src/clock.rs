@@ -116,6 +116,14 @@ struct Sample {
 }
 
 impl Course {
+    /// A clock that begins where others looked before: `longest` is the TTL of the longest-lived other record that they saw,
+    /// and caches may hold it from just now on.
+    #[must_use]
+    pub fn after(longest: SignedDuration) -> Self {
+        let longest = longest.min(MAX_TTL);
+        Self { longest, cached: longest, origin: Origin::Gap, ..Self::default() }
+    }
+
     /// Takes one observation in; `steady` is the moment of [`Observation::at`] by the steady clock.
     pub fn observe(&mut self, observation: &Observation, steady: SignedDuration, rules: &Rules) {
         let ttl = SignedDuration::from_secs(i64::from(observation.other_ttl.unwrap_or(0))).min(MAX_TTL);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mailferry_dnscheck::clock::{Rules, STEP};
 use mailferry_dnscheck::{Checker, Clock, Course, HostClass, Moment, Observation, Outcome, Policy, Verdict};
 use mailferry_ledger::{CommitError, Ledger, Note, ReadError};
@@ -108,9 +108,21 @@ pub fn timeline(ledger: &Ledger, domain: &str) -> Result<Timeline, ReadError> {
     kept(ledger, &timeline_name(domain))
 }
 
-/// What the clock remembers of a domain.
+/// What the clock remembers of a domain. Where it has no memory of its own (an earlier version kept none) it begins anew,
+/// and only the TTLs of what was observed then count on.
 fn course(ledger: &Ledger, domain: &str) -> Result<Course, ReadError> {
-    kept(ledger, &format!("clock/{domain}"))
+    let kept = ledger.fact(&format!("clock/{domain}"))?;
+    if let Some(course) = kept.and_then(|json| serde_json::from_str(&json).ok()) {
+        return Ok(course);
+    }
+    let seen = ledger.observations(domain, Timestamp::UNIX_EPOCH)?;
+    let ttl = |one: &mailferry_ledger::Observation| {
+        // One that does not read may have had any.
+        serde_json::from_str::<Observation>(&one.evidence).map_or(Some(u32::MAX), |one| one.other_ttl)
+    };
+    let longest = seen.iter().filter_map(ttl).max();
+    Ok(longest
+        .map_or_else(Course::default, |seconds| Course::after(SignedDuration::from_secs(i64::from(seconds)))))
 }
 
 /// A fact that may be begun anew: what does not read was written by nobody we know, and the clock then starts again.

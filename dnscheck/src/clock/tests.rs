@@ -366,3 +366,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_clock_that_begins_where_others_looked_remembers_what_may_be_cached() {
+    let rules = Rules::default();
+    let at = |hours: i64| Moment { at: moment(hours * HOUR), steady: SignedDuration::from_hours(hours) };
+    let mut course = Course::after(SignedDuration::from_hours(100));
+    for hours in 0..=100 {
+        let good = observation(hours * HOUR, Verdict::Office365, 0);
+        course.observe(&good, SignedDuration::from_hours(hours), &rules);
+        let clock = course.read(at(hours), &rules);
+        assert_eq!(clock.is_confirmed(), hours == 100, "{hours}: {clock:?}");
+    }
+    assert_eq!(Course::after(SignedDuration::MAX).read(at(0), &rules).since, None);
+}

@@ -1,5 +1,3 @@
-use jiff::SignedDuration;
-
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -96,4 +94,53 @@ fn a_confirmation_that_nobody_looks_after_is_none() {
     let rules = Rules::default();
     assert_eq!(confirmed.confirmed_at(moment(100_000 + 6 * 3600), &rules), Some(moment(9)));
     assert_eq!(confirmed.confirmed_at(moment(100_001 + 6 * 3600), &rules), None);
+}
+
+/// As versions kept it that had neither a steady clock nor a memory of the clock's own.
+#[tokio::test]
+async fn a_ledger_of_an_earlier_version_starts_the_clock_anew_and_remembers_ttls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap().ledger;
+    let now = Timestamp::now();
+    let hours_ago = |hours: i64| now - SignedDuration::from_hours(hours);
+    let mut change = ledger.change();
+    for hours in 0..=200 {
+        let good = hours < 100;
+        let old = observation(&["mail.contoso.edu"]);
+        let verdict = if good { Verdict::Office365 } else { Verdict::Source };
+        let other_ttl = (!good).then_some(5 * 86_400);
+        let seen = Observation { at: hours_ago(hours), verdict, other_ttl, ..old };
+        let mut evidence = serde_json::to_value(&seen).unwrap();
+        if good {
+            evidence.as_object_mut().unwrap().remove("other_ttl");
+        }
+        change.put_observation(mailferry_ledger::Observation {
+            domain: "contoso.edu".into(),
+            at: seen.at,
+            verdict: verdict.to_string(),
+            evidence: evidence.to_string(),
+        });
+    }
+    let confirmed = serde_json::json!({
+        "domain": "contoso.edu", "verdict": "office365", "observed": now, "changed": hours_ago(99),
+        "since": hours_ago(99), "confirmed": hours_ago(27), "due": hours_ago(27), "reason": "held",
+    });
+    change.put_fact("cutover/contoso.edu", confirmed.to_string());
+    change.commit().await.unwrap();
+    drop(ledger);
+
+    let ledger = Ledger::open(folder.path()).unwrap().ledger;
+    assert_eq!(super::cutover(&ledger, "contoso.edu").unwrap(), None, "nothing is taken over unproven");
+    let watch = Watch::new(ledger.clone(), settings());
+    let look = |hours: i64| {
+        let at = now + SignedDuration::from_hours(hours);
+        Observation { at, verdict: Verdict::Office365, other_ttl: None, ..observation(&["x"]) }
+    };
+    let first = watch.record("contoso.edu", &look(0)).await.unwrap();
+    assert_eq!((first.since.map(|since| since.at), first.confirmed), (Some(now), None));
+    // The old record lived for five days: that is longer than the wait.
+    let due = first.due.unwrap().duration_since(now);
+    assert_eq!(due, SignedDuration::from_hours(5 * 24));
+    let course = course(&ledger, "contoso.edu").unwrap();
+    assert_eq!(course.read(first.observed, &Rules::default()).required, SignedDuration::from_hours(5 * 24));
 }
