@@ -24,6 +24,7 @@ use crate::filter::Leg;
 use crate::learner::Accepted;
 use crate::listener::{Entrance, Shared, Speaker, TOO_MANY};
 use crate::login::{FAREWELL, LoggedIn, Outcome, enter};
+use crate::mirror::Mirror;
 use crate::notices::Notice;
 use crate::place::Place;
 use crate::proxy_protocol::{self, Ends};
@@ -230,7 +231,7 @@ async fn relayed(
     }
     let (tap, listening) = match login.name {
         Some(name) => {
-            let (tap, listening) = shared.mirror.tap(name, page.clone(), &shared.config.limits);
+            let (tap, listening) = shared.mirror.tap(name, page.clone(), &shared.limits());
             (Some(tap), Some(tokio::spawn(listening)))
         }
         None => (None, None),
@@ -250,14 +251,19 @@ async fn relayed(
     if let Some(listening) = listening
         && !settled(listening, SETTLE).await
     {
-        debug!(conn = page.id, "Tap lost.");
-        page.set_blind(Blindness::Slow);
-        count(&totals.blind);
-        if let Some(mailbox) = page.info().mailbox {
-            shared.mirror.spool.offer(Seen::Everything { mailbox });
-        }
+        on_lost(&shared.mirror, page);
     }
     ended
+}
+
+/// A tap went, and nobody knows what it had still to say.
+fn on_lost(mirror: &Mirror, page: &Page) {
+    debug!(conn = page.id, "Tap lost.");
+    page.set_blind(Blindness::Slow);
+    count(&mirror.book.counters.blind);
+    if let Some(mailbox) = page.info().mailbox {
+        mirror.spool.offer(Seen::Everything { mailbox });
+    }
 }
 
 /// Whether a tap ended well. A disk that hangs must not keep the places of sessions that are over.
@@ -369,7 +375,26 @@ pub(crate) const GOODBYE: &[u8] = b"* BYE Please connect again.\r\n";
 
 #[cfg(test)]
 mod tests {
+    use mailferry_imap::MailboxId;
+    use mailferry_ledger::Ledger;
+    use mailferry_spool::{Limits, Spool};
+
     use super::*;
+    use crate::book::Book;
+
+    #[tokio::test]
+    async fn a_tap_that_was_lost_leaves_everything_to_be_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap().ledger;
+        let spool = Spool::new(Limits { memory_bytes: 100, disk_bytes: 0, dir: dir.path().join("spool") });
+        let mirror = Mirror::new("E".into(), ledger, spool, Arc::new(Book::default()));
+        let page = mirror.book.open(([127, 0, 0, 1], 1).into());
+        page.set_login(Some("ann".to_owned()), Some(MailboxId(7)));
+        on_lost(&mirror, &page);
+        assert_eq!((page.info().blind, mirror.book.counters().blind), (Some(Blindness::Slow), 1));
+        let told = mirror.spool.drain(MailboxId(7));
+        assert!(matches!(told.as_slice(), [Seen::Everything { mailbox: MailboxId(7) }]), "{told:?}");
+    }
 
     #[tokio::test]
     async fn a_tap_that_hangs_is_given_up() {

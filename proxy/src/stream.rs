@@ -234,6 +234,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_small_packet_waits_and_a_dead_peer_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&tcp).unwrap();
+        let socket = SockRef::from(&tcp);
+        assert!(tcp.nodelay().unwrap() && socket.keepalive().unwrap());
+    }
+
+    #[tokio::test]
     async fn much_and_little_both_ways_and_an_end_each() {
         let (client, server) = pair().await;
         let (up, down) = (bytes(1, 3_000_000), bytes(2, 5_000_000));

@@ -50,3 +50,24 @@ async fn a_source_that_does_not_care_is_not_waited_for_long() {
     assert_eq!(session.source.rest().await, "", "half a line is no command");
     soon(stand.empty()).await;
 }
+
+#[tokio::test]
+async fn a_session_that_stays_half_closed_without_a_byte_is_let_go() {
+    let limits = ProxyLimits { linger: Duration::from_millis(200), ..ProxyLimits::default() };
+    let stand = Stand::start(limits).await;
+    let mut session = stand.logged_in().await;
+    session.client.0.shutdown().await.unwrap();
+    assert_eq!(session.source.rest().await, "");
+    // Its last words still come.
+    session.down("* 1 EXISTS\r\n").await;
+    assert_eq!(session.client.rest().await, "");
+    stand.empty().await;
+    // The source's half.
+    let mut session = stand.logged_in().await;
+    session.source.0.shutdown().await.unwrap();
+    assert_eq!(session.client.rest().await, "");
+    session.up("a NOOP\r\n").await;
+    assert_eq!(session.source.rest().await, "");
+    stand.empty().await;
+    stand.stop().await;
+}
