@@ -13,6 +13,7 @@
 
 mod command;
 mod line;
+mod refusal;
 
 use bytes::Bytes;
 use mailferry_imap::command::{Complete, parse};
@@ -20,7 +21,8 @@ use mailferry_imap::token::{Part, Value};
 use secrecy::SecretString;
 
 use command::{Attempt, Current, Unanswered, Verb, wipe, words};
-use line::{Line, Literal, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
+use line::{Line, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
+use refusal::{TOO_LARGE, refuse, stray_bytes, too_long};
 
 use crate::filter::Leg;
 use crate::id::{Fate, Screen, Unreadable, is_suspicious};
@@ -339,7 +341,7 @@ impl Door {
         current.parts.push(Part::Text(Bytes::copy_from_slice(text)));
         current.size += text.len();
         let Ok(literal) = announced(text) else { return too_long() };
-        let going = match going(&mut current, text, literal) {
+        let going = match current.going(text, literal) {
             Ok(going) => going,
             Err(Unreadable) => return self.on_unreadable(&current, text),
         };
@@ -457,54 +459,6 @@ impl Door {
             return Move::Wait;
         }
         Move::StartTls(end, [tag, b" OK Begin TLS negotiation now.\r\n"].concat())
-    }
-}
-
-/// What of a text goes out, `None` for all of it as it stands, and what becomes of the literal that it announces.
-fn going(
-    current: &mut Current,
-    text: &[u8],
-    literal: Option<Literal>,
-) -> Result<(Option<Vec<u8>>, Fate), Unreadable> {
-    // Behind the tag, a blank and `ID`.
-    let head = if current.parts.len() == 1 { current.tag.len() + 3 } else { 0 };
-    let Some(screen) = &mut current.screen else { return Ok((None, Fate::Passes)) };
-    let until = literal.and_then(|_| memchr::memrchr(b'{', text)).unwrap_or(text.len());
-    let before = text.get(head..until).ok_or(Unreadable)?;
-    if literal.is_some() && before.ends_with(b"~") {
-        return Err(Unreadable); // No string (RFC 2971): sources may read a word there, or none.
-    }
-    let kept = screen.on_text(before)?;
-    let fate = match literal {
-        Some(literal) if literal.apart => screen.fate()?,
-        Some(_) => return Err(Unreadable),
-        None => Fate::Passes,
-    };
-    let announcement = if fate == Fate::Passes { &text[until..] } else { b"" };
-    let going = [&text[..head], &kept, announcement].concat();
-    Ok(((going != text).then_some(going), fate))
-}
-
-const TOO_LARGE: &[u8] = b"* BYE Too large before login.\r\n";
-
-fn too_long() -> Move {
-    Move::Close(TOO_LARGE.to_vec(), "turned away: a line too long before a login")
-}
-
-fn stray_bytes() -> Move {
-    Move::Close(b"* BYE Stray CR or NUL in a line.\r\n".to_vec(), "turned away: stray CR or NUL in a line")
-}
-
-/// Refuses a command; a literal that comes without being asked for ends the connection.
-fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
-    let answer = [tag, b" ", answer, b"\r\n"].concat();
-    match announced(line) {
-        Ok(None) => Move::Answer(line.len(), answer),
-        Ok(Some(literal)) if literal.sync => Move::Answer(line.len(), answer),
-        Ok(Some(_)) | Err(_) => Move::Close(
-            [answer.as_slice(), b"* BYE Not here.\r\n"].concat(),
-            "turned away: a literal behind what is no command here",
-        ),
     }
 }
 

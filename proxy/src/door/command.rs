@@ -5,8 +5,8 @@ use mailferry_imap::token::Part;
 use zeroize::Zeroize;
 
 use super::Login;
-use super::line::first_word;
-use crate::id::Screen;
+use super::line::{Literal, first_word};
+use crate::id::{Fate, Screen, Unreadable};
 use crate::sasl::Sasl;
 
 /// A command that the source has not answered.
@@ -106,6 +106,31 @@ pub(super) fn words(line: &[u8]) -> (&[u8], Verb) {
 }
 
 impl Current {
+    /// What of a text goes out, `None` for all of it as it stands, and what becomes of the literal that it announces.
+    pub(super) fn going(
+        &mut self,
+        text: &[u8],
+        literal: Option<Literal>,
+    ) -> Result<(Option<Vec<u8>>, Fate), Unreadable> {
+        // Behind the tag, a blank and `ID`.
+        let head = if self.parts.len() == 1 { self.tag.len() + 3 } else { 0 };
+        let Some(screen) = &mut self.screen else { return Ok((None, Fate::Passes)) };
+        let until = literal.and_then(|_| memchr::memrchr(b'{', text)).unwrap_or(text.len());
+        let before = text.get(head..until).ok_or(Unreadable)?;
+        if literal.is_some() && before.ends_with(b"~") {
+            return Err(Unreadable); // No string (RFC 2971): sources may read a word there, or none.
+        }
+        let kept = screen.on_text(before)?;
+        let fate = match literal {
+            Some(literal) if literal.apart => screen.fate()?,
+            Some(_) => return Err(Unreadable),
+            None => Fate::Passes,
+        };
+        let announcement = if fate == Fate::Passes { &text[until..] } else { b"" };
+        let going = [&text[..head], &kept, announcement].concat();
+        Ok(((going != text).then_some(going), fate))
+    }
+
     /// Some sources take a tab for a blank.
     pub(super) fn has_tabs(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(&b'\t')))
