@@ -53,6 +53,9 @@ async fn what_a_client_does_shows_on_the_target() {
     let mut client = stand.talk(&terry).await.unwrap();
     let mut target = stand.look(&terry).await.unwrap();
     for round in ["first", "again"] {
+        if round == "again" {
+            stand.target.relay.cut_all(); // As after a pause: the mirror has to log in.
+        }
         let since = Instant::now();
         client.append("Sent", "\\Seen", &letter(round)).await.unwrap();
         shows(&mut target, &format!("{round}: APPEND to Sent"), since, "Sent Items", |all| {
@@ -100,8 +103,6 @@ async fn what_a_client_does_shows_on_the_target() {
         let since = Instant::now();
         client.append("INBOX", "", &"x".repeat(3_000_000)).await.unwrap();
         let accepted = Instant::now();
-        let before = target.list("INBOX").await.unwrap().len();
-        let _ = before;
         println!("{round}: APPEND of 3 MB took {} ms at the source", (accepted - since).as_millis());
         shows(&mut target, &format!("{round}: APPEND of 3 MB"), accepted, "INBOX", |all| {
             all.last().is_some_and(|one| one.0.is_empty())
