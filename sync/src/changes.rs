@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mailferry_imap::net::StoreKind;
+use mailferry_imap::net::{Selected, StoreKind};
 use mailferry_imap::{Flags, SystemFlag, Uid, UidSet};
 use mailferry_ledger::{Change, Folder, Message, MessageState};
 use tracing::{info, warn};
 
+use crate::error::SideError;
 use crate::trouble::Trouble;
 use crate::worker::{Deletions, MailboxWorker, PassReport};
 
@@ -44,11 +45,11 @@ impl MailboxWorker {
             }
         }
         if !add.is_empty() || !remove.is_empty() {
-            let target = self.target().await?;
-            let selected = target.select(&folder.target).await?;
+            let Some(selected) = self.select_if_there(folder).await? else { return Ok(()) };
             if folder.target_validity != Some(selected.uid_validity) {
                 return Ok(()); // The UIDs mean nothing there; the copying finds out.
             }
+            let target = self.target().await?;
             for (kind, sets) in [(StoreKind::Add, add), (StoreKind::Remove, remove)] {
                 for (diff, uids) in sets {
                     target.session.uid_store(&uids, kind, &flags_of(diff)).await.map_err(Trouble::target)?;
@@ -76,10 +77,12 @@ impl MailboxWorker {
             return Ok(());
         }
         let target = self.target().await?;
-        let selected = target.select_anew(&folder.target).await?;
+        target.forget_selected();
+        let Some(selected) = self.select_if_there(folder).await? else { return Ok(()) };
         if folder.target_validity != Some(selected.uid_validity) {
             return Ok(());
         }
+        let target = self.target().await?;
         let flags = flags_of(SystemFlag::Flagged as u8);
         target.session.uid_store(flagged, StoreKind::Add, &flags).await.map_err(Trouble::target)
     }
@@ -138,16 +141,17 @@ impl MailboxWorker {
         if !copies.is_empty() {
             self.progress.say("carrying deletions over");
             let uids: UidSet = copies.iter().map(|(_, _, target_uid)| *target_uid).collect();
-            let target = self.target().await?;
-            let selected = target.select(&folder.target).await?;
-            if folder.target_validity == Some(selected.uid_validity) {
-                let deleted = flags_of(SystemFlag::Deleted as u8);
-                target.session.uid_store(&uids, StoreKind::Add, &deleted).await.map_err(Trouble::target)?;
-                if target.session.capabilities().has("UIDPLUS") {
-                    target.session.uid_expunge(&uids).await.map_err(Trouble::target)?;
-                } else {
-                    info!("The target has no UIDPLUS: deleted messages are left there, marked \\Deleted.");
+            let selected = self.select_if_there(folder).await?;
+            let known = match selected {
+                Some(selected) if folder.target_validity == Some(selected.uid_validity) => {
+                    self.delete_uids(&uids).await?;
+                    true
                 }
+                Some(_) => false,
+                // Nothing is left to be deleted.
+                None => true,
+            };
+            if known {
                 for (uid, message, _) in copies {
                     let message = Message { state: MessageState::Gone, ..message };
                     change.put_message(folder.mailbox, folder.id, uid, message);
@@ -159,6 +163,35 @@ impl MailboxWorker {
             change.commit().await?;
         }
         Ok(())
+    }
+
+    /// Deletes these of the open folder.
+    async fn delete_uids(&mut self, uids: &UidSet) -> Result<(), Trouble> {
+        let target = self.target().await?;
+        let deleted = flags_of(SystemFlag::Deleted as u8);
+        target.session.uid_store(uids, StoreKind::Add, &deleted).await.map_err(Trouble::target)?;
+        if target.session.capabilities().has("UIDPLUS") {
+            target.session.uid_expunge(uids).await.map_err(Trouble::target)?;
+        } else {
+            info!("The target has no UIDPLUS: deleted messages are left there, marked \\Deleted.");
+        }
+        Ok(())
+    }
+
+    /// Opens a folder of the target; `None` if it is no longer there.
+    async fn select_if_there(&mut self, folder: &Folder) -> Result<Option<Selected>, Trouble> {
+        let target = self.target().await?;
+        match target.select(&folder.target).await {
+            Ok(selected) => Ok(Some(selected)),
+            Err(Trouble::Target(SideError::Imap(error))) if !error.is_fatal() => {
+                let listed = target.list().await?;
+                match listed.iter().any(|listed| listed.name == folder.target) {
+                    true => Err(Trouble::target(error)),
+                    false => Ok(None),
+                }
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 }
 

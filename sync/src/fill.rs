@@ -52,7 +52,7 @@ impl MailboxWorker {
             }
             let uid_next = self.get_ready(folder, report).await?;
             // Adoption may have found some.
-            self.source().await?.be_in(&folder.source).await?;
+            self.source().await?.be_in(folder).await?;
             let pumped = self.pump(folder, uid_next, &todo, asking, courtesy).await?;
             report.copied += pumped.copied;
             report.bytes += pumped.bytes;

@@ -36,6 +36,7 @@ mod sides;
 mod skipped;
 mod steady;
 pub mod stragglers;
+mod succession;
 pub mod timeline;
 pub mod token;
 mod transfer;

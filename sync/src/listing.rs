@@ -4,22 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailferry_imap::net;
 use mailferry_imap::response::{FolderStatus, Listed};
-use mailferry_imap::{FolderName, Uid, UidSet};
-use mailferry_ledger::{Fingerprint, Folder, Mailbox, MessageState};
+use mailferry_imap::{FolderName, UidSet};
+use mailferry_ledger::{Folder, Mailbox, MessageState};
 use tracing::{debug, info, warn};
 
 use crate::folders::{self, Fate, Planned, SourceKind};
-use crate::look::{self, Fact};
-use crate::matching::{Candidate, pair};
+use crate::look;
 use crate::pace::{Meaning, meaning};
-use crate::print::Print;
-use crate::reconcile::Adoption;
-use crate::transfer::{Unknown, moving_name};
+use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
-
-/// So many folders are asked for by name before a listing.
-const MAX_NAMED: usize = 100;
 
 /// What the source lists, and what is to become of it.
 pub(crate) struct Listing {
@@ -41,19 +35,9 @@ impl MailboxWorker {
             .filter(|folder| !folder.gone)
             .map(|folder| (folder.source, folder.target))
             .collect();
-        let mut named = self.hints.take_named();
-        named.retain(|name| !known.contains_key(name));
         let source = self.source().await?;
         source.leave().await?;
         let namespaces = source.namespaces().await?;
-        // Asked for by name: Dovecot's list of a Maildir goes by its time in seconds, and leaves a folder out that was made
-        // in the second in which it was looked at last, until somebody asks for it.
-        for name in named.iter().take(MAX_NAMED) {
-            match source.session.status(name).await {
-                Err(error) if error.is_fatal() => return Err(Trouble::source(error)),
-                Ok(_) | Err(_) => {}
-            }
-        }
         let root = FolderName::from_wire(&b""[..]);
         let mut listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
         let inbox = FolderName::from_wire(&b"INBOX"[..]);
@@ -70,6 +54,27 @@ impl MailboxWorker {
                 Err(error) => return Err(Trouble::source(error)),
             }
         }
+        // Dovecot goes on listing a folder that was deleted while somebody had it open.
+        let mut ghosts = BTreeSet::new();
+        for (listed, status) in &mut listed {
+            let closed = |word: &String| {
+                ["\\Noselect", "\\NonExistent"].iter().any(|not| not.eq_ignore_ascii_case(word))
+            };
+            if status.is_some() || listed.attributes.iter().any(closed) {
+                continue;
+            }
+            match source.session.status(&listed.name).await {
+                Ok(told) => *status = Some(told),
+                Err(net::Error::Refused { code, text, .. })
+                    if meaning(code.as_ref(), &text) == Meaning::NoFolder =>
+                {
+                    ghosts.insert(listed.name.clone());
+                }
+                Err(error) if !error.is_fatal() => {}
+                Err(error) => return Err(Trouble::source(error)),
+            }
+        }
+        listed.retain(|(listed, _)| !ghosts.contains(&listed.name));
         let subscribed = match source.session.lsub(&root, "*").await {
             Ok(subscribed) => subscribed.into_iter().map(|listed| listed.name).collect(),
             Err(error) if !error.is_fatal() => BTreeSet::new(),
@@ -112,6 +117,23 @@ impl MailboxWorker {
             known.iter().filter(|folder| !folder.gone && !listed.contains(&folder.source)).cloned().collect();
         let mut there: BTreeSet<FolderName> =
             listing.target.iter().flatten().map(|listed| listed.name.clone()).collect();
+        // What gave its name to another folder, and is listed under a new one.
+        let displaced: Vec<Folder> = self.displaced(listing, &known);
+        for old in &displaced {
+            for planned in &listing.plan {
+                let (Fate::Copy { target, .. }, Some(status)) =
+                    (&planned.fate, listing.status.get(&planned.source))
+                else {
+                    continue;
+                };
+                let taken = known.iter().any(|folder| !folder.gone && folder.source == planned.source);
+                let old = std::slice::from_ref(old);
+                if !taken && let Some(old) = self.find_renamed(old, planned, status).await? {
+                    self.rename(&old, planned, target, &mut there).await?;
+                }
+            }
+        }
+        let known = if displaced.is_empty() { known } else { ledger.folders(self.mailbox)? };
         let mut current = Vec::new();
         report.left_out = 0;
         for planned in &listing.plan {
@@ -137,13 +159,17 @@ impl MailboxWorker {
                     folder.clone()
                 }
                 other => {
-                    let renamed = match other {
+                    let old = match other {
                         None => self.find_renamed(&vanished, planned, status).await?,
                         Some(_) => None,
                     };
-                    if let Some(old) = renamed {
-                        vanished.retain(|folder| folder.id != old.id);
-                        self.rename(old, planned, target, &mut there).await?
+                    let renamed = match &old {
+                        Some(old) => self.rename(old, planned, target, &mut there).await?,
+                        None => None,
+                    };
+                    if let Some(renamed) = renamed {
+                        vanished.retain(|folder| folder.id != renamed.id);
+                        renamed
                     } else {
                         let mut change = ledger.change();
                         let id = change.new_folder_id();
@@ -228,6 +254,21 @@ impl MailboxWorker {
         Ok(Folder { subscribed: wanted, ..folder })
     }
 
+    /// Folders of the ledger whose name another folder has by now, while one of their UIDVALIDITY is new.
+    fn displaced(&self, listing: &Listing, known: &[Folder]) -> Vec<Folder> {
+        let validity_of = |name: &FolderName| listing.status.get(name).and_then(|status| status.uid_validity);
+        let is_new = |name: &FolderName| !known.iter().any(|folder| !folder.gone && folder.source == *name);
+        let displaced = |folder: &&Folder| {
+            !folder.gone
+                && validity_of(&folder.source).is_some_and(|validity| validity != folder.source_validity)
+                && listing
+                    .status
+                    .iter()
+                    .any(|(name, status)| is_new(name) && status.uid_validity == Some(folder.source_validity))
+        };
+        known.iter().filter(displaced).cloned().collect()
+    }
+
     /// Whether a new folder is one that vanished: the same UIDVALIDITY, and messages that are the same to the last one
     /// looked at.
     async fn find_renamed(
@@ -267,13 +308,14 @@ impl MailboxWorker {
         Ok(None)
     }
 
+    /// Renames a folder as at the source. `None` if the target cannot: then it is copied as a new one, and the old one goes.
     async fn rename(
         &mut self,
-        old: Folder,
+        old: &Folder,
         planned: &Planned,
         name: &FolderName,
         there: &mut BTreeSet<FolderName>,
-    ) -> Result<Folder, Trouble> {
+    ) -> Result<Option<Folder>, Trouble> {
         let folder = Folder {
             source: planned.source.clone(),
             source_delimiter: planned.delimiter,
@@ -282,102 +324,30 @@ impl MailboxWorker {
         };
         if old.target != *name {
             let target = self.target().await?;
+            target.leave().await?;
             match target.session.rename(&old.target, name).await {
                 Ok(()) => {}
-                // Done by an earlier attempt, if the new name is there and the old one is not.
-                Err(error) if !error.is_fatal() => {
-                    let gone = target.session.status(&old.target).await.is_err();
-                    if !gone || target.session.status(name).await.is_err() {
-                        return Err(Trouble::target(error));
+                Err(net::Error::Refused { code, text, .. })
+                    if matches!(meaning(code.as_ref(), &text), Meaning::Item | Meaning::NoFolder) =>
+                {
+                    let listed = target.list().await?;
+                    let has = |name: &FolderName| listed.iter().any(|listed| listed.name == *name);
+                    // Done by an earlier attempt, if the new name is there and the old one is not.
+                    if has(&old.target) || !has(name) {
+                        info!(text, "The target does not rename a folder; it is copied anew.");
+                        return Ok(None);
                     }
                 }
                 Err(error) => return Err(Trouble::target(error)),
             }
+            there.retain(|known| !known.wire().starts_with(old.target.wire()));
             there.insert(name.clone());
             info!("Folder renamed as at the source.");
         }
         let mut change = self.context.ledger.change();
         change.put_folder(folder.clone());
         change.commit().await?;
-        Ok(folder)
-    }
-
-    /// The source gave a folder a new UIDVALIDITY: its messages are matched with what was known about the old UIDs.
-    async fn succeed(&mut self, old: &Folder, new: &Folder, report: &mut PassReport) -> Result<(), Trouble> {
-        info!("UIDVALIDITY changed at the source; matching.");
-        let ledger = self.context.ledger.clone();
-        let source = self.source().await?;
-        let selected = source.examine(&new.source).await?;
-        let all = crate::sides::from_uid(1);
-        let ours = match selected.exists {
-            0 => Vec::new(),
-            _ => look::candidates(&mut source.session, &all).await.map_err(Trouble::source)?,
-        };
-        let facts = match selected.exists {
-            0 => Vec::new(),
-            _ => look::facts(&mut source.session, &all).await.map_err(Trouble::source)?,
-        };
-        let mut before = Vec::new();
-        for message in ledger.messages(old.mailbox, old.id) {
-            let (uid, message) = message?;
-            match message.state {
-                MessageState::Mirrored { .. } => {
-                    let print = alone(message.print);
-                    before.push(Candidate { uid, print, date: message.date, size: message.size });
-                }
-                MessageState::Pending | MessageState::Skipped(_) | MessageState::Gone => {}
-            }
-        }
-        // The ledger keeps whole prints only: where ours has a Message-ID, an equal print has the same.
-        let now: Vec<Candidate> = ours
-            .iter()
-            .map(|one| Candidate {
-                print: one.print.id.map_or(one.print, |_| alone(one.print.whole)),
-                ..*one
-            })
-            .collect();
-        let pairs = pair(&now, &before);
-        let flags: BTreeMap<Uid, _> = facts.into_iter().map(|fact| (fact.uid, fact)).collect();
-        for chunk in ours.chunks(2_000) {
-            let mut change = ledger.change();
-            for candidate in chunk {
-                let Some(old_uid) = pairs.get(&candidate.uid) else { continue };
-                let Some(mut message) = ledger.message(old.mailbox, old.id, *old_uid)? else { continue };
-                if let Some(fact) = flags.get(&candidate.uid) {
-                    message.size = fact.size;
-                }
-                change.put_message(new.mailbox, new.id, candidate.uid, message);
-                report.matched += 1;
-            }
-            change.commit().await?;
-        }
-        // The rest is new: in INBOX it may be stragglers.
-        let rest: Vec<Fact> = ours
-            .iter()
-            .filter(|candidate| !pairs.contains_key(&candidate.uid))
-            .filter_map(|candidate| flags.get(&candidate.uid).cloned())
-            .collect();
-        self.record_new(new, &rest, report).await?;
-        if let Some(adopted) = ledger.fact(&format!("adopted/{}/{}", old.mailbox, old.id))? {
-            let mut change = ledger.change();
-            change.put_fact(&format!("adopted/{}/{}", new.mailbox, new.id), adopted);
-            change.commit().await?;
-        }
-        if ledger.fact(&moving_name(old))?.is_some() {
-            let mut change = ledger.change();
-            change.remove_fact(&moving_name(old));
-            change.commit().await?;
-        }
-        // What was in doubt under the old UIDs is matched under the new ones.
-        if ledger.intents(old.mailbox, old.id).next().is_some() {
-            self.adopt(new, Adoption::Filled, report).await?;
-        }
-        // What has no partner was deleted together with the old UIDs.
-        let kept: UidSet = pairs.values().copied().collect();
-        let before: UidSet = before.iter().map(|candidate| candidate.uid).collect();
-        self.carry_deletions(old, &before.difference(&kept), report).await?;
-        ledger.forget_folder(old.mailbox, old.id).await?;
-        Ok(())
+        Ok(Some(folder))
     }
 
     /// A folder is no longer listed. Only an explicit refusal to open it proves that it is gone.
@@ -389,6 +359,7 @@ impl MailboxWorker {
             Err(error) => return Err(Trouble::source(error)),
         }
         let ledger = self.context.ledger.clone();
+        self.reconcile_gone(folder, report).await?;
         let mut uids = UidSet::new();
         for message in ledger.messages(folder.mailbox, folder.id) {
             let (uid, message) = message?;
@@ -401,22 +372,28 @@ impl MailboxWorker {
         if report.held > held {
             return Ok(()); // It stays on the books until an operator's word.
         }
-        let target = self.target().await?;
-        let empty = match target.session.status(&folder.target).await {
-            Ok(status) => status.messages == Some(0),
-            Err(error) if !error.is_fatal() => false,
-            Err(error) => return Err(Trouble::target(error)),
-        };
         let special = crate::folders::Role::ALL
             .into_iter()
             .any(|role| role.rank_of_name(&folder.target.to_text()).is_some());
+        let target = self.target().await?;
+        // STATUS of an open folder may tell what the session saw last, and servers end a session whose folder is deleted.
+        target.leave().await?;
         let listed = target.list().await?;
         let is_below = |other: &Listed| {
             let rest = other.name.wire().strip_prefix(folder.target.wire());
             rest.is_some_and(|rest| rest.first().is_some_and(|first| Some(*first) == other.delimiter))
         };
         let children = listed.iter().any(is_below);
-        if empty && !special && !children && !folder.target.is_inbox() {
+        // Last, so that no mail arrives there by itself between the look and the deletion.
+        let empty = match target.session.status(&folder.target).await {
+            Ok(status) => status.messages == Some(0),
+            Err(error) if !error.is_fatal() => false,
+            Err(error) => return Err(Trouble::target(error)),
+        };
+        if empty && !special && children {
+            return Ok(()); // Its turn comes when what is below it is gone or elsewhere.
+        }
+        if empty && !special && !folder.target.is_inbox() {
             match target.session.delete(&folder.target).await {
                 Ok(()) => info!("Folder deleted as at the source."),
                 Err(error) if !error.is_fatal() => debug!(%error, "Empty folder left at the target."),
@@ -428,9 +405,4 @@ impl MailboxWorker {
         change.commit().await?;
         Ok(())
     }
-}
-
-/// A print that is known as a whole only, in a form in which it is evidence by itself.
-fn alone(whole: Fingerprint) -> Print {
-    Print { whole, id: Some(whole) }
 }

@@ -63,6 +63,8 @@ pub fn meaning(code: Option<&Code>, text: &str) -> Meaning {
         || has("try again later")
     {
         Meaning::Unavailable
+    } else if has("doesn't exist") || has("does not exist") {
+        Meaning::NoFolder
     } else if has("quota exceeded") || has("over quota") || has("mailbox is full") {
         Meaning::Full
     } else {
@@ -161,6 +163,7 @@ mod tests {
         for item in ["Command Error. 10", "Command Argument Error. 11", "Command Argument Error. 12"] {
             assert_eq!(read(item), Meaning::Item);
         }
+        assert_eq!(read("INBOX doesn't exist."), Meaning::NoFolder);
         assert_eq!(meaning(Some(&Code::TryCreate), "no"), Meaning::NoFolder);
         assert_eq!(meaning(Some(&Code::Other("OVERQUOTA".into())), "no"), Meaning::Full);
     }

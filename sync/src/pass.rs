@@ -66,6 +66,12 @@ impl MailboxWorker {
             Trouble::TokenExpired => {
                 PassError::Target(SideError::Other("the target does not take our token".to_owned()))
             }
+            Trouble::Replaced => {
+                self.hints.ask_everything(); // The folders must be listed anew.
+                PassError::Source(SideError::Other(
+                    "a folder was replaced while it was being copied".to_owned(),
+                ))
+            }
             Trouble::Local(local) => return Err(PassError::Local(local)),
             Trouble::Stopped => return Err(PassError::Stopped),
             Trouble::Throttled { stated, text } => {

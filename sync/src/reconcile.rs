@@ -3,14 +3,15 @@
 //! Nothing is sent again before the target was looked at, and looked at again after it was quiet for a while: a
 //! server may still be working on what a dead connection left in its buffers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use mailferry_imap::{Uid, UidSet, UidValidity};
+use mailferry_imap::{Flags, SystemFlag, Uid, UidSet, UidValidity};
 use mailferry_ledger::{Fingerprint, Folder, Intent, MailboxId, Message, MessageState};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
+use crate::changes::{Reflagged, bits};
 use crate::look;
 use crate::matching::{Candidate, pair};
 use crate::print::Print;
@@ -26,6 +27,34 @@ impl MailboxWorker {
         folder: &Folder,
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
+        self.settle_intents(folder, Originals::AtSource, report).await
+    }
+
+    /// The same for a folder that the source no longer has, or not under this UIDVALIDITY.
+    pub(crate) async fn reconcile_gone(
+        &mut self,
+        folder: &Folder,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        self.settle_intents(folder, Originals::Gone, report).await
+    }
+
+    /// Above which UID copies in doubt of a folder may lie; `None` if nothing is in doubt.
+    pub(crate) fn first_in_doubt(&self, folder: &Folder) -> Result<Option<u32>, Trouble> {
+        let mut first = None;
+        for intent in self.context.ledger.intents(folder.mailbox, folder.id) {
+            let (_, intent) = intent?;
+            first = Some(first.unwrap_or(u32::MAX).min(intent.target_uid_next));
+        }
+        Ok(first)
+    }
+
+    async fn settle_intents(
+        &mut self,
+        folder: &Folder,
+        originals: Originals,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
         let ledger = self.context.ledger.clone();
         let mut intents: BTreeMap<Uid, Intent> = BTreeMap::new();
         for intent in ledger.intents(folder.mailbox, folder.id) {
@@ -35,9 +64,14 @@ impl MailboxWorker {
         let Some(first) = intents.values().map(|intent| intent.target_uid_next).min() else { return Ok(()) };
         self.progress.say("finding out what became of messages in doubt");
         let doubtful: UidSet = intents.keys().copied().collect();
-        let source = self.source().await?;
-        source.be_in(&folder.source).await?;
-        let mut ours = look::candidates(&mut source.session, &doubtful).await.map_err(Trouble::source)?;
+        let ours = match originals {
+            Originals::AtSource => {
+                let source = self.source().await?;
+                source.be_in(folder).await?;
+                look::candidates(&mut source.session, &doubtful).await.map_err(Trouble::source)?
+            }
+            Originals::Gone => Vec::new(),
+        };
         // What is gone at the source meanwhile can only be known by date and size.
         let vanished: Vec<(Uid, &Intent)> = intents
             .iter()
@@ -60,28 +94,37 @@ impl MailboxWorker {
                 pairs = pair(&ours, &looked);
             }
         }
-        let used: UidSet = pairs.values().copied().collect();
+        let mut used: BTreeSet<Uid> = pairs.values().copied().collect();
         for (uid, intent) in vanished {
-            // Of a copy of a copy the print is known as well.
-            let print = |one: &Candidate| intent.print.0 == [0; 16] || intent.print == one.print.whole;
+            // Of a copy of a copy the print is known as well, and of one that the target said it stored.
+            let record = ledger.message(folder.mailbox, folder.id, uid)?.map(|message| message.print);
+            let prints = [Some(intent.print), record].map(|print| print.filter(|print| print.0 != [0; 16]));
+            let print = |one: &Candidate| prints.iter().flatten().all(|print| *print == one.print.whole);
             let alike = |one: &&Candidate| {
                 one.size == intent.size && one.date.unix() == intent.date.unix() && print(one)
             };
-            let free = looked.iter().filter(|one| !used.contains(one.uid)).find(alike);
+            let free = looked.iter().filter(|one| !used.contains(&one.uid)).find(alike);
             if let Some(found) = free {
+                used.insert(found.uid);
                 pairs.entry(uid).or_insert(found.uid);
             }
         }
         info!(in_doubt = intents.len(), stored = pairs.len(), "Messages in doubt settled.");
-        ours.retain(|candidate| pairs.contains_key(&candidate.uid));
+        let print_in = |side: &[Candidate], uid: Uid| {
+            let at = side.binary_search_by_key(&uid, |candidate| candidate.uid).ok()?;
+            side.get(at).map(|candidate| candidate.print.whole)
+        };
+        let mut flagged = UidSet::new();
         let moving = self.moving(folder)?;
         let mut moved = Vec::new();
         let mut change = ledger.change();
         for uid in intents.keys() {
             match (pairs.get(uid), ledger.message(folder.mailbox, folder.id, *uid)?) {
                 (Some(target_uid), Some(message)) => {
-                    let print =
-                        ours.iter().find(|candidate| candidate.uid == *uid).map(|one| one.print.whole);
+                    let print = print_in(&ours, *uid).or_else(|| print_in(&looked, *target_uid));
+                    if message.flags.contains(SystemFlag::Flagged) && !moving.contains_key(uid) {
+                        flagged.insert(*target_uid);
+                    }
                     let message = Message {
                         state: MessageState::Mirrored { target_uid: Some(*target_uid) },
                         print: print.unwrap_or(message.print),
@@ -98,6 +141,7 @@ impl MailboxWorker {
             change.remove_fact(&moving_name(folder));
         }
         change.commit().await?;
+        self.flag_again(folder, &flagged).await?;
         self.finish_moving(folder, moved, report).await
     }
 
@@ -132,42 +176,73 @@ impl MailboxWorker {
         if there.is_empty() && kind == Adoption::Filled {
             return Ok(());
         }
+        let adopted = self.match_up(folder, &wanted, &there, report).await?;
+        if kind == Adoption::Filled {
+            self.note_adopted(folder, adopted).await?;
+        }
+        Ok(())
+    }
+
+    /// Matches these messages of the source with those on the target: what has no partner is pending. Flags are brought in
+    /// line: nobody knows what a copy was given when it was made. Returns the target UIDs of the partners.
+    pub(crate) async fn match_up(
+        &mut self,
+        folder: &Folder,
+        wanted: &UidSet,
+        there: &[Candidate],
+        report: &mut PassReport,
+    ) -> Result<UidSet, Trouble> {
+        let ledger = self.context.ledger.clone();
         let source = self.source().await?;
-        source.be_in(&folder.source).await?;
-        let ours = look::candidates(&mut source.session, &wanted).await.map_err(Trouble::source)?;
-        let pairs = pair(&ours, &there);
+        source.be_in(folder).await?;
+        let ours = look::candidates(&mut source.session, wanted).await.map_err(Trouble::source)?;
+        let pairs = pair(&ours, there);
         debug!(there = there.len(), matched = pairs.len(), "Folder matched.");
         let prints: BTreeMap<Uid, Fingerprint> =
             ours.iter().map(|candidate| (candidate.uid, candidate.print.whole)).collect();
+        let partners: UidSet = pairs.values().copied().collect();
+        let target = self.target().await?;
+        target.select(&folder.target).await?;
+        let flags = match partners.is_empty() {
+            true => Vec::new(),
+            false => look::flags(&mut target.session, &partners, None).await.map_err(Trouble::target)?,
+        };
+        let flags: BTreeMap<Uid, Flags> = flags.into_iter().collect();
+        let mut reflagged = Vec::new();
         let uids: Vec<Uid> = wanted.iter().collect();
         for chunk in uids.chunks(2_000) {
             let mut change = ledger.change();
             for uid in chunk {
                 let Some(mut message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
-                message.state = match pairs.get(uid) {
-                    Some(target_uid) => {
-                        report.matched += 1;
-                        MessageState::Mirrored { target_uid: Some(*target_uid) }
-                    }
-                    None => MessageState::Pending,
-                };
                 message.print = prints.get(uid).copied().unwrap_or(message.print);
+                message.state = MessageState::Pending;
+                if let Some(target_uid) = pairs.get(uid) {
+                    report.matched += 1;
+                    message.state = MessageState::Mirrored { target_uid: Some(*target_uid) };
+                    let wanted = message.flags.clone();
+                    if let Some(theirs) = flags.get(target_uid)
+                        && bits(theirs) != bits(&wanted)
+                    {
+                        message.flags = theirs.clone();
+                        reflagged.push(Reflagged { uid: *uid, message: message.clone(), flags: wanted });
+                    }
+                }
                 change.put_message(folder.mailbox, folder.id, *uid, message);
             }
             change.commit().await?;
         }
-        if kind == Adoption::Filled {
-            self.note_adopted(folder, pairs.into_values().collect()).await?;
-        }
-        Ok(())
+        self.carry_flags(folder, reflagged, report).await?;
+        Ok(partners)
     }
 
-    /// Finds the target UIDs of copies that the target did not tell when it stored them.
+    /// Finds the target UIDs of copies that the target did not tell when it stored them. Until then their intents stand:
+    /// what is not found now is looked for as what is in doubt.
     pub(crate) async fn find_uids(&mut self, folder: &Folder, from: u32) -> Result<UidSet, Trouble> {
         let ledger = self.context.ledger.clone();
         let mut nameless = Vec::new();
-        for message in ledger.messages(folder.mailbox, folder.id) {
-            let (uid, message) = message?;
+        for intent in ledger.intents(folder.mailbox, folder.id) {
+            let (uid, _) = intent?;
+            let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
             if message.state == (MessageState::Mirrored { target_uid: None }) {
                 let print = Print { whole: message.print, id: None };
                 nameless.push((Candidate { uid, print, date: message.date, size: message.size }, message));
@@ -184,11 +259,11 @@ impl MailboxWorker {
         let mut change = ledger.change();
         for (candidate, mut message) in nameless {
             let Some(target_uid) = pairs.get(&candidate.uid) else { continue };
-            if message.flags.contains(mailferry_imap::SystemFlag::Flagged) {
+            if message.flags.contains(SystemFlag::Flagged) {
                 flagged.insert(*target_uid);
             }
             message.state = MessageState::Mirrored { target_uid: Some(*target_uid) };
-            change.put_message(folder.mailbox, folder.id, candidate.uid, message);
+            change.settle(folder.mailbox, folder.id, candidate.uid, message);
         }
         if !change.is_empty() {
             change.commit().await?;
@@ -203,7 +278,7 @@ impl MailboxWorker {
     }
 
     /// Messages of the target folder from this UID on that the ledger does not know as copies.
-    async fn new_on_target(
+    pub(crate) async fn new_on_target(
         &mut self,
         folder: &Folder,
         first: u32,
@@ -260,6 +335,15 @@ fn adopted_name(folder: &Folder) -> String {
 /// What the names of a mailbox's facts about adopted messages begin with.
 pub(crate) fn adopted_names(mailbox: MailboxId) -> String {
     format!("adopted/{mailbox}/")
+}
+
+/// Where the originals of messages in doubt are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Originals {
+    /// They can be asked for.
+    AtSource,
+    /// They cannot: all that is known is in the ledger.
+    Gone,
 }
 
 /// Why a whole folder is matched.

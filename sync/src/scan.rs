@@ -69,6 +69,9 @@ impl MailboxWorker {
             return Ok(Scanned::default()); // It moved between STATUS and now: the next pass begins with that.
         };
         let mut scanned = Scanned { mark: Some(mark_of(&selected)), new };
+        // Before anything is concluded from what changed: of a folder that was renamed nobody could do it before.
+        self.reconcile(folder, report).await?;
+        self.source().await?.be_in(folder).await?;
         if last == 0 {
             return Ok(scanned);
         }
@@ -244,7 +247,7 @@ impl MailboxWorker {
         let mut lines = BTreeMap::new();
         if !traced.is_empty() {
             let source = self.source().await?;
-            source.be_in(&folder.source).await?;
+            source.be_in(folder).await?;
             let read = look::received(&mut source.session, &traced, |uid, header| {
                 lines.insert(uid, header.to_vec());
             });
@@ -263,7 +266,7 @@ impl MailboxWorker {
             return Ok(());
         }
         let source = self.source().await?;
-        source.be_in(&folder.source).await?;
+        source.be_in(folder).await?;
         let mut found = BTreeMap::new();
         let noted = look::headers(&mut source.session, uids, |uid, header| {
             found.insert(uid, crate::skipped::facts_of(header));

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use mailferry_imap::net::{self, Selected, Session};
 use mailferry_imap::response::{Listed, Namespaces};
-use mailferry_imap::{FolderName, Uid, UidSet};
-use mailferry_ledger::{Learned, Mailbox};
+use mailferry_imap::{FolderName, Uid, UidSet, UidValidity};
+use mailferry_ledger::{Folder, Learned, Mailbox};
 use secrecy::SecretString;
 
 use crate::context::WorkerContext;
@@ -23,7 +23,7 @@ const TOKEN_MARGIN_SECONDS: i64 = 120;
 /// The session at the source. It only ever looks (EXAMINE, BODY.PEEK).
 pub(crate) struct Source {
     pub(crate) session: Session,
-    examined: Option<FolderName>,
+    examined: Option<(FolderName, UidValidity)>,
 }
 
 impl Source {
@@ -104,16 +104,20 @@ impl Source {
     pub(crate) async fn examine(&mut self, folder: &FolderName) -> Result<Selected, Trouble> {
         self.examined = None;
         let selected = self.session.examine(folder).await.map_err(Trouble::source)?;
-        self.examined = Some(folder.clone());
+        self.examined = Some((folder.clone(), selected.uid_validity));
         Ok(selected)
     }
 
-    /// Makes sure that a folder is the open one.
-    pub(crate) async fn be_in(&mut self, folder: &FolderName) -> Result<(), Trouble> {
-        if self.examined.as_ref() != Some(folder) {
-            self.examine(folder).await?;
+    /// Makes sure that a folder is the open one, and no other one that has its name by now: UIDs mean nothing there.
+    pub(crate) async fn be_in(&mut self, folder: &Folder) -> Result<(), Trouble> {
+        let wanted = (&folder.source, folder.source_validity);
+        if self.examined.as_ref().is_some_and(|(name, validity)| (name, *validity) == wanted) {
+            return Ok(());
         }
-        Ok(())
+        match self.examine(&folder.source).await?.uid_validity == folder.source_validity {
+            true => Ok(()),
+            false => Err(Trouble::Replaced),
+        }
     }
 
     /// Leaves the open folder. STATUS of an open one tells what the session saw last, not what is there (Dovecot; RFC
@@ -222,6 +226,14 @@ impl Target {
     pub(crate) async fn select_anew(&mut self, folder: &FolderName) -> Result<Selected, Trouble> {
         self.selected = None;
         self.select(folder).await
+    }
+
+    /// Leaves the open folder: servers end a session whose folder is deleted or renamed.
+    pub(crate) async fn leave(&mut self) -> Result<(), Trouble> {
+        if self.selected.take().is_none() || !self.session.capabilities().has("UNSELECT") {
+            return Ok(());
+        }
+        self.session.command("UNSELECT", "").await.map(drop).map_err(Trouble::target)
     }
 
     /// Another folder was opened behind our back.

@@ -20,6 +20,8 @@ pub(crate) enum Trouble {
     Throttled { stated: Option<Duration>, text: String },
     /// The target no longer takes our token.
     TokenExpired,
+    /// A folder of the source is another one by now, under the same name.
+    Replaced,
     /// Our own side.
     Local(LocalError),
     /// Told to stop.
@@ -46,7 +48,7 @@ impl Trouble {
         match self {
             Self::Source(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::No),
             Self::Target(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::Yes),
-            Self::TokenExpired => true,
+            Self::TokenExpired | Self::Replaced => true,
             Self::Source(_) | Self::Target(_) | Self::Throttled { .. } | Self::Local(_) | Self::Stopped => {
                 false
             }

@@ -36,6 +36,9 @@ pub struct VerifyReport {
     pub foreign: u64,
     /// Matched, but flags or INTERNALDATE are not the same.
     pub differing: u64,
+    /// Folders that the source lists and does not open: nothing is said about them.
+    #[serde(default)]
+    pub unopened: Vec<String>,
 }
 
 impl VerifyReport {
@@ -118,6 +121,10 @@ impl MailboxWorker {
         let mut report = VerifyReport { address: mailbox.address, ..VerifyReport::default() };
         for planned in &listing.plan {
             let Fate::Copy { target, .. } = &planned.fate else { continue };
+            if !listing.status.contains_key(&planned.source) {
+                report.unopened.push(planned.source.to_text());
+                continue;
+            }
             let verdict = self.compare_folder(&planned.source, target).await?;
             report.source += verdict.source;
             report.matched += verdict.matched;
@@ -234,6 +241,7 @@ fn compare_sides(ours: &Side, theirs: &Side, skipped: &UidSet) -> FolderVerdict 
         .filter(|(a, b)| a.size != b.size)
         .count();
     let keeps_messages = resized * 20 <= pairs.len();
+    let mut reflagged: BTreeMap<_, Vec<(Uid, Uid)>> = BTreeMap::new();
     for candidate in &due {
         let Some(target_uid) = pairs.get(&candidate.uid) else {
             differ(Some(candidate.uid), None, What::Missing);
@@ -248,7 +256,21 @@ fn compare_sides(ours: &Side, theirs: &Side, skipped: &UidSet) -> FolderVerdict 
             differ(source_uid, target_uid, What::Size);
         }
         if ours.system_flags(candidate.uid) != theirs.system_flags(copy.uid) {
-            differ(source_uid, target_uid, What::Flags);
+            let twins = (candidate.print, candidate.date.unix(), candidate.size);
+            reflagged.entry(twins).or_default().push((candidate.uid, copy.uid));
+        }
+    }
+    // Of messages that are alike nobody can say which is whose copy: only what flags there are must be the same.
+    for pairs in reflagged.into_values() {
+        let mut copies: Vec<Uid> = pairs.iter().map(|(_, copy)| *copy).collect();
+        let mut sources: Vec<Uid> = pairs.iter().map(|(source, _)| *source).collect();
+        sources.retain(|source| {
+            let flags = ours.system_flags(*source);
+            let alike = copies.iter().position(|copy| theirs.system_flags(*copy) == flags);
+            alike.map(|at| copies.remove(at)).is_none()
+        });
+        for (source, copy) in sources.into_iter().zip(copies) {
+            differ(Some(source), Some(copy), What::Flags);
         }
     }
     let used: BTreeSet<Uid> = pairs.values().copied().collect();
@@ -320,13 +342,26 @@ mod tests {
             found,
             [
                 (Some(2), None, What::Missing),
-                (Some(5), Some(14), What::Flags),
                 (Some(6), Some(15), What::Date),
+                (Some(5), Some(14), What::Flags),
                 (Some(4), Some(13), What::Doubled),
             ]
         );
         let figures = (verdict.source, verdict.target, verdict.matched, verdict.skipped, verdict.foreign);
         assert_eq!(figures, (6, 6, 4, 1, 1));
+    }
+
+    #[test]
+    fn twins_may_have_each_others_flags_and_no_other_ones() {
+        let ours = side(&[(1, "a", 1, 9, &["\\Seen"]), (2, "a", 1, 9, &[]), (3, "a", 1, 9, &["\\Draft"])]);
+        let theirs = |last: &'static [&'static str]| {
+            side(&[(7, "a", 1, 9, &[]), (8, "a", 1, 9, &["\\Draft"]), (9, "a", 1, 9, last)])
+        };
+        let differences = |last| compare_sides(&ours, &theirs(last), &UidSet::new()).differences;
+        assert_eq!(differences(&["\\Seen"]), []);
+        let found = differences(&["\\Answered"]);
+        assert_eq!(found.iter().map(|one| one.what).collect::<Vec<_>>(), [What::Flags]);
+        assert_eq!((found[0].source_uid, found[0].target_uid), (Some(1), Some(9)));
     }
 
     #[test]

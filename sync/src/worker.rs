@@ -313,7 +313,7 @@ impl MailboxWorker {
                     self.context.target.tokens.discard(&target.token);
                 }
             }
-            Trouble::Local(_) | Trouble::Stopped => {}
+            Trouble::Replaced | Trouble::Local(_) | Trouble::Stopped => {}
         }
     }
 }

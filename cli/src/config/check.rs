@@ -196,6 +196,12 @@ fn limits(config: &Config, found: &mut Found) {
     if sync.incremental_interval.0.is_zero() {
         found.problem("sync.incremental_interval", "must be longer than nothing");
     }
+    if sync.settle.0 < std::time::Duration::from_secs(1) {
+        found.problem(
+            "sync.settle",
+            "is below 1s: a message that the target still works on would be taken for lost and sent again",
+        );
+    }
 }
 
 fn dns(config: &Config, found: &mut Found) {

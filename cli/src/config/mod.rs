@@ -156,6 +156,7 @@ pub struct Sync {
     pub incremental_interval: Span,
     pub memory: Size,
     pub max_deletions: u32,
+    pub settle: Span,
 }
 
 /// `[spool]`: how much of what the tap saw may be kept.
@@ -240,6 +241,7 @@ impl Default for Sync {
             incremental_interval: Span(Duration::from_secs(24 * 3600)),
             memory: Size(256 << 20),
             max_deletions: 1_000,
+            settle: Span(Duration::from_secs(3)),
         }
     }
 }

@@ -55,7 +55,11 @@ fn note(shared: &Shared<'_>, change: &mut Change, outcome: &Outcome) {
             message.state = MessageState::Mirrored { target_uid: *target_uid };
             message.size = *size;
             message.print = print.whole;
-            change.settle(mailbox, folder, *uid, message);
+            match target_uid {
+                Some(_) => change.settle(mailbox, folder, *uid, message),
+                // Its intent says where to look for it, should it not be found at once.
+                None => change.put_message(mailbox, folder, *uid, message),
+            }
         }
         Outcome::Skipped { reason, size, facts, .. } => {
             message.state = MessageState::Skipped(reason.clone());

@@ -278,6 +278,7 @@ fn is_refusal(trouble: &Trouble) -> bool {
         | Trouble::Target(_)
         | Trouble::Throttled { .. }
         | Trouble::TokenExpired
+        | Trouble::Replaced
         | Trouble::Local(_)
         | Trouble::Stopped => false,
     }

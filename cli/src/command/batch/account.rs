@@ -155,6 +155,9 @@ fn verification_text(found: &BatchVerification) -> String {
     let mut text = table.text();
     for one in &found.mailboxes {
         text.push_str(&differences_text(one));
+        for folder in &one.unopened {
+            text.push_str(&format!("{}: the source lists {folder} and does not open it\n", one.address));
+        }
     }
     text.push_str(&problems_text(&found.problems));
     text.push_str(&format!(

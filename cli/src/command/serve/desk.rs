@@ -40,7 +40,7 @@ pub fn open(config: &Config, ledger: Ledger, vault: Vault, spool: Spool) -> Resu
             memory_bytes: sync.memory.0,
         },
         deletions: DeletionCap { messages: sync.max_deletions.into(), ..DeletionCap::default() },
-        patience: Patience::default(),
+        patience: Patience { settle: sync.settle.0, ..Patience::default() },
         incremental_interval: sync.incremental_interval.0,
         dns: DnsSettings {
             checker: Checker::new(config.dns.checker()),
