@@ -250,6 +250,9 @@ service auth {{
 }}
 service anvil {{
   client_limit = 8000
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 {identity}{more}
 "#,

@@ -16,6 +16,7 @@ pub mod dovecot;
 pub mod fault;
 pub mod mail;
 pub mod maildir;
+pub mod model;
 pub mod owner;
 pub mod place;
 pub mod python;

@@ -175,8 +175,6 @@ fn changes_are_hinted_at() {
             changed Old
             changed INBOX
             folders changed
-            changed New
-            folders changed
             changed INBOX
             changed Drafts
             changed INBOX

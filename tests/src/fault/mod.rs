@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -84,6 +84,22 @@ pub(crate) struct Shared {
     /// Cancelled to end every present connection.
     connections: Mutex<CancellationToken>,
     announce: Mutex<Vec<Arc<conversation::Conversation>>>,
+    minutes: Mutex<Option<Vec<String>>>,
+    began: Instant,
+}
+
+impl Shared {
+    /// Writes a line down, if anybody wants to read it later.
+    fn note(&self, way: Way, line: &[u8]) {
+        if let Some(minutes) = locked(&self.minutes).as_mut() {
+            let arrow = match way {
+                Way::ToServer => "C:",
+                Way::ToClient => "S:",
+            };
+            let text = String::from_utf8_lossy(&line[..line.len().min(200)]);
+            minutes.push(format!("{:8} ms {arrow} {}", self.began.elapsed().as_millis(), text.trim_end()));
+        }
+    }
 }
 
 /// The relay. Dropped, it ends with all its connections.
@@ -109,6 +125,8 @@ impl Relay {
             cuts: AtomicU64::new(0),
             connections: Mutex::new(CancellationToken::new()),
             announce: Mutex::default(),
+            minutes: Mutex::default(),
+            began: Instant::now(),
         });
         let relay = Self { shared, address, accepting: Mutex::new(None) };
         relay.accept(listener);
@@ -134,6 +152,16 @@ impl Relay {
     /// Counts from zero again.
     pub fn forget_counts(&self) {
         *locked(&self.shared.counts) = Counts::default();
+    }
+
+    /// From now on every line that passes is written down, bodies left out.
+    pub fn write_down(&self) {
+        *locked(&self.shared.minutes) = Some(Vec::new());
+    }
+
+    /// What was written down.
+    pub fn minutes(&self) -> Vec<String> {
+        locked(&self.shared.minutes).clone().unwrap_or_default()
     }
 
     /// Delays every byte by this much each way (so a round trip takes twice this).

@@ -115,6 +115,7 @@ async fn from_client(
                 Piece::Data(bytes) => bytes,
                 Piece::Line { bytes, first, literal } => {
                     if first {
+                        shared.note(Way::ToServer, &bytes);
                         match conversation.on_client(&bytes, shared) {
                             Order::Forward => {}
                             Order::Swallow(refusal) => swallowing = Some(refusal),
@@ -164,6 +165,7 @@ async fn from_server(
                 Piece::Data(bytes) => bytes,
                 Piece::Line { bytes, first, literal } => {
                     let part = if first { Part::Begins } else { Part::GoesOn };
+                    shared.note(Way::ToClient, &bytes);
                     match conversation.on_server(bytes, part, literal.map(|literal| literal.size), shared) {
                         Said::Forward(bytes) => bytes,
                         Said::Nothing => continue,
