@@ -120,6 +120,16 @@ impl Checker {
 
     /// Checks many domains, several at a time; observations in the order of `domains`.
     pub async fn check_all(&self, domains: &[String], old_mx: &[String]) -> Vec<Observation> {
+        self.check_each(domains, old_mx, |_| {}).await
+    }
+
+    /// The same; `seen` hears of each as soon as it is done.
+    pub async fn check_each(
+        &self,
+        domains: &[String],
+        old_mx: &[String],
+        mut seen: impl FnMut(&Observation),
+    ) -> Vec<Observation> {
         let old_mx: Arc<[String]> = old_mx.into();
         let mut waiting = domains.iter().cloned().enumerate();
         let mut under_way = JoinSet::new();
@@ -136,6 +146,7 @@ impl Checker {
         while let Some(joined) = under_way.join_next().await {
             start(&mut under_way);
             if let Ok((index, observation)) = joined {
+                seen(&observation);
                 done.insert(index, observation);
             }
         }

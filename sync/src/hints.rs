@@ -31,6 +31,8 @@ struct Known {
     /// Folders were made, renamed or removed, or anything at all happened.
     everything: bool,
     folders: BTreeSet<FolderName>,
+    /// Folders that a listing may not show yet.
+    named: BTreeSet<FolderName>,
     bodies: BTreeSet<(FolderName, Uid)>,
     transfers: Vec<Transfer>,
     served: Option<Instant>,
@@ -86,9 +88,15 @@ impl Hints {
         let mut known = self.known();
         let everything = std::mem::take(&mut known.everything);
         if everything {
-            known.folders.clear();
+            let folders = std::mem::take(&mut known.folders);
+            known.named.extend(folders);
         }
         everything
+    }
+
+    /// Folders in which something happened before everything was asked for.
+    pub(crate) fn take_named(&self) -> BTreeSet<FolderName> {
+        std::mem::take(&mut self.known().named)
     }
 
     fn take(&self) -> (BTreeSet<FolderName>, BTreeSet<(FolderName, Uid)>) {
@@ -122,6 +130,13 @@ impl Hints {
     /// Puts folders back that could not be served.
     pub(crate) fn put_back(&self, folders: impl IntoIterator<Item = FolderName>) {
         self.known().folders.extend(folders);
+    }
+
+    /// Asks for everything, this folder by its name.
+    pub(crate) fn ask_everything_of(&self, name: &FolderName) {
+        let mut known = self.known();
+        known.everything = true;
+        known.named.insert(name.clone());
     }
 
     /// Asks for everything.
@@ -164,7 +179,7 @@ impl MailboxWorker {
             if ledger.folders(self.mailbox)?.is_empty() {
                 return Ok(());
             }
-            self.hints.ask_everything();
+            self.hints.ask_everything_of(name);
             return Ok(());
         };
         let first_scan = ledger.last_uid(folder.mailbox, folder.id)?.is_none() && folder.seen.is_none();

@@ -15,6 +15,9 @@ use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
 
+/// So many folders are asked for by name before a listing.
+const MAX_NAMED: usize = 100;
+
 /// What the source lists, and what is to become of it.
 pub(crate) struct Listing {
     pub(crate) plan: Vec<Planned>,
@@ -35,9 +38,19 @@ impl MailboxWorker {
             .filter(|folder| !folder.gone)
             .map(|folder| (folder.source, folder.target))
             .collect();
+        let mut named = self.hints.take_named();
+        named.retain(|name| !known.contains_key(name));
         let source = self.source().await?;
         source.leave().await?;
         let namespaces = source.namespaces().await?;
+        // Asked for by name: Dovecot's list of a Maildir goes by its time in seconds, and leaves a folder out that was made
+        // in the second in which it was looked at last, until somebody asks for it.
+        for name in named.iter().take(MAX_NAMED) {
+            match source.session.status(name).await {
+                Err(error) if error.is_fatal() => return Err(Trouble::source(error)),
+                Ok(_) | Err(_) => {}
+            }
+        }
         let root = FolderName::from_wire(&b""[..]);
         let mut listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
         let inbox = FolderName::from_wire(&b"INBOX"[..]);

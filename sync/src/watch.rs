@@ -14,6 +14,7 @@ use mailferry_dnscheck::{Checker, Clock, Course, HostClass, Moment, Observation,
 use mailferry_ledger::{CommitError, Ledger, Note, ReadError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -21,6 +22,9 @@ use tracing::{debug, info, warn};
 use crate::csv::domain_of;
 use crate::steady;
 use crate::timeline::Timeline;
+
+/// Domains that are looked at together; the checker bounds its questions by itself.
+const AT_ONCE: usize = 32;
 
 /// How the watch asks and what it demands.
 #[derive(Debug, Clone)]
@@ -173,24 +177,49 @@ impl Watch {
         self.wake.notify_one();
     }
 
-    /// Observes until told to stop.
+    /// Observes until told to stop. Several domains at a time: one whose servers are silent delays no other.
     pub(crate) async fn run(&self, shutdown: CancellationToken) {
         let mut due: BTreeMap<String, Instant> = BTreeMap::new();
+        let mut looks = JoinSet::new();
+        let mut under_way: BTreeMap<Id, String> = BTreeMap::new();
         self.wake.notify_one();
         loop {
             let next = due.values().min().copied();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.wake.notified() => due = self.all_due(),
-                () = sleep_until(next) => {}
+                () = self.wake.notified() => {
+                    due = self.all_due();
+                    due.retain(|domain, _| !under_way.values().any(|other| other == domain));
+                }
+                Some(look) = looks.join_next_with_id() => {
+                    let (id, observation) = match look {
+                        Ok((id, observation)) => (id, Some(observation)),
+                        Err(error) => {
+                            warn!(%error, "A look at DNS broke down.");
+                            (error.id(), None)
+                        }
+                    };
+                    let Some(domain) = under_way.remove(&id) else { continue };
+                    let pause = self.looked(&domain, observation).await;
+                    due.insert(domain, Instant::now() + pause);
+                }
+                () = sleep_until(next), if looks.len() < AT_ONCE => {}
             }
             let now = Instant::now();
             let ready: Vec<String> =
                 due.iter().filter(|(_, at)| **at <= now).map(|(domain, _)| domain.clone()).collect();
-            for domain in ready {
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    pause = self.observe(&domain) => { due.insert(domain, Instant::now() + pause); }
+            for domain in ready.into_iter().take(AT_ONCE - looks.len()) {
+                match self.old_hosts(&domain) {
+                    Ok(old) => {
+                        let (checker, name) = (self.settings.checker.clone(), domain.clone());
+                        let look = looks.spawn(async move { checker.check(&name, &old).await });
+                        due.remove(&domain);
+                        under_way.insert(look.id(), domain);
+                    }
+                    Err(error) => {
+                        warn!(%error, "The old MX is not known.");
+                        due.insert(domain, now + self.settings.interval);
+                    }
                 }
             }
         }
@@ -207,16 +236,9 @@ impl Watch {
         }
     }
 
-    /// Looks once and records; returns how long to wait before the next look.
-    async fn observe(&self, domain: &str) -> Duration {
-        let old = match self.old_hosts(domain) {
-            Ok(old) => old,
-            Err(error) => {
-                warn!(%error, "The old MX is not known.");
-                return self.settings.interval;
-            }
-        };
-        let observation = self.settings.checker.check(domain, &old).await;
+    /// Records what was seen; returns how long to wait before the next look.
+    async fn looked(&self, domain: &str, observation: Option<Observation>) -> Duration {
+        let Some(observation) = observation else { return self.settings.interval };
         match self.record(domain, &observation).await {
             Ok(cutover) => pause(&self.settings, &cutover),
             Err(error) => {

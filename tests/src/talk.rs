@@ -63,7 +63,8 @@ impl Talk {
         }
         let lines = self.ask("FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])").await?;
         let mut found = Vec::new();
-        for line in lines.iter().filter(|line| line.contains(" FETCH (")) {
+        // Others are news of flags.
+        for line in lines.iter().filter(|line| line.contains(" FETCH (") && line.contains("BODY[HEADER")) {
             let subject =
                 line.split_once("Subject: ").map_or("", |(_, rest)| rest.lines().next().unwrap_or(""));
             let flags =

@@ -51,10 +51,10 @@ impl Exchange {
         // Stored as LF, `CR CR LF` would lose a byte: CRLF is kept as it comes.
         // The token says nothing about whose mailbox it opens: the first passdb knows whether there is one.
         let more = format!(
-            "mail_save_crlf = yes\nauth_mechanisms = plain login xoauth2\n\
-             passdb {{\n  driver = passwd-file\n  mechanisms = xoauth2\n  args = {mailboxes}\n  \
+            "mail_save_crlf = yes\nauth_mechanisms = plain login xoauth2 oauthbearer\n\
+             passdb {{\n  driver = passwd-file\n  mechanisms = xoauth2 oauthbearer\n  args = {mailboxes}\n  \
              result_success = continue\n  result_failure = return-fail\n}}\n\
-             passdb {{\n  driver = oauth2\n  mechanisms = xoauth2\n  args = {oauth2}\n}}\n",
+             passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {oauth2}\n}}\n",
             mailboxes = mailboxes.display(),
             oauth2 = oauth2.display(),
         );

@@ -121,12 +121,12 @@ async fn made_and_removed_folders_are_made_and_removed() {
             && !has(names, "New/Below")
     })
     .await;
+    assert_eq!(stand.source_relay.counts().bodies_served(), 0, "{:?}", stand.source_relay.counts());
     // The same name once more is another folder.
     client.say("CREATE Work").await.unwrap();
     client.append("Work", "", &letter("anew")).await.unwrap();
     stand.same(&terry, PATIENCE).await.unwrap();
     assert_eq!(target.list("Work").await.unwrap().len(), 1);
-    assert_eq!(stand.source_relay.counts().bodies_served(), 0, "{:?}", stand.source_relay.counts());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mailferry_tests::client::Living;
+use mailferry_tests::fault::{Fault, Rule};
 use mailferry_tests::mail::{Recipe, exact};
 use mailferry_tests::place::can_mount;
 use mailferry_tests::stand::{Options, Person, Stand};
@@ -211,14 +212,10 @@ async fn a_session_that_expires_during_the_copy_costs_nothing() {
     let mut stand = Stand::start(Options::default()).await.unwrap();
     let terry = stand.add_person("terry.adams").unwrap();
     stand.source.load(&terry.login, Recipe::small(9, 150).mailbox()).unwrap();
-    stand.target.relay.set_latency(Duration::from_millis(5));
+    let expired = "Session invalidated - AccessTokenExpired";
+    let fault = Fault::AnswerThenBye(format!("BAD {expired}"), expired.to_owned());
+    stand.target.relay.order(Rule::next("APPEND", fault).after(20));
     stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
-    let started = Instant::now();
-    while stand.target.relay.counts().of("APPEND") < 20 {
-        assert!(started.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    stand.target.relay.bye_all("Session invalidated - AccessTokenExpired");
     stand.synced_whole("B1", PATIENCE).await.unwrap();
     assert!(stand.tokens.issued() > 1, "a new token, not the old one again");
     let account = stand.account(&terry).await.unwrap();

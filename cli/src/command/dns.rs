@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     output::{self, Format, Table, length, moment},
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use mailferry_admin::{
     problem::{Fault, Problem},
     shape::DomainStatus,
@@ -39,7 +40,9 @@ async fn check(global: &Global, domains: &[String], format: Format) -> Result<()
         config::Dns::default()
     };
     let checker = Checker::new(config.checker());
-    let observations: Vec<Observation> = checker.check_all(domains, &config.old).await;
+    let bar = progress(domains.len() as u64);
+    let observations = checker.check_each(domains, &config.old, |_| bar.inc(1)).await;
+    bar.finish_and_clear();
     match format {
         Format::Json => output::json(&observations),
         Format::Human => {
@@ -58,6 +61,19 @@ async fn check(global: &Global, domains: &[String], format: Format) -> Result<()
         return Err(Failure::Said(Fault::Partial));
     }
     Ok(())
+}
+
+/// Goes to standard error, and only where that is a terminal; one domain is not worth a bar.
+fn progress(domains: u64) -> ProgressBar {
+    if domains < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(domains);
+    // The template is ours and known to be good; the default would do as well.
+    if let Ok(style) = ProgressStyle::with_template("{pos} of {len} domains [{bar:30}] {elapsed}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
 }
 
 /// How many domains there are of each verdict, and which are open: among many they are hard to find.

@@ -63,8 +63,8 @@ pub(crate) enum Kind {
     /// REPLACE (RFC 8508): its message goes there, the old one goes away.
     Replace(FolderName),
     Fetch(Flags, Option<Asked>),
-    /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE.
-    Folders,
+    /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE; the folder that is there then.
+    Folders(Option<FolderName>),
     Compress,
     /// LOGIN, AUTHENTICATE, UNAUTHENTICATE, and the PROXYAUTH of Sun's servers.
     Identity,
@@ -246,7 +246,7 @@ impl Tap {
             (Kind::Unread, Status::Ok) => self.go_blind(Blindness::Unframable),
             (Kind::Transfer(transferring), _) => self.on_transferred(transferring, answer),
             // A NO may come after half of it was done.
-            (kind @ (Kind::Change | Kind::Replace(_) | Kind::Folders), Status::Ok | Status::No) => {
+            (kind @ (Kind::Change | Kind::Replace(_) | Kind::Folders(_)), Status::Ok | Status::No) => {
                 self.hint(kind);
             }
             (Kind::Fetch(..) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
@@ -266,7 +266,10 @@ impl Tap {
                 self.selected_changed();
                 self.folder_changed(to);
             }
-            Kind::Folders => self.see(Observed::FoldersChanged),
+            Kind::Folders(made) => {
+                self.see(Observed::FoldersChanged);
+                made.into_iter().for_each(|made| self.folder_changed(made));
+            }
             Kind::Select(_)
             | Kind::Unselect
             | Kind::Fetch(..)
@@ -437,7 +440,9 @@ impl Tap {
                 let items = command.arguments.get(1);
                 Kind::Fetch(flags_asked(items), items.and_then(range_asked))
             }
-            "CREATE" | "RENAME" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders,
+            "CREATE" => Kind::Folders(folder(0)),
+            "RENAME" => Kind::Folders(folder(1)),
+            "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders(None),
             "COMPRESS" => Kind::Compress,
             "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" | "PROXYAUTH" => Kind::Identity,
             // None is possible after a login; whoever agrees to one speaks something else from here on.

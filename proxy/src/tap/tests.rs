@@ -175,6 +175,8 @@ fn changes_are_hinted_at() {
             changed Old
             changed INBOX
             folders changed
+            changed New
+            folders changed
             changed INBOX
             changed Drafts
             changed INBOX

@@ -55,7 +55,7 @@ impl Tap {
             | Kind::Replace(_)
             | Kind::Transfer(_)
             | Kind::Fetch(..)
-            | Kind::Folders
+            | Kind::Folders(_)
             | Kind::Compress
             | Kind::Other => false,
         };

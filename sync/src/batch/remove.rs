@@ -76,6 +76,7 @@ impl Batches {
             return Err(error);
         }
         desk.destroy(&batch, to_json(&report)?).await?;
+        desk.watch.wake();
         Ok(report)
     }
 

@@ -144,3 +144,52 @@ async fn a_ledger_of_an_earlier_version_starts_the_clock_anew_and_remembers_ttls
     let course = course(&ledger, "contoso.edu").unwrap();
     assert_eq!(course.read(first.observed, &Rules::default()).required, SignedDuration::from_hours(5 * 24));
 }
+
+#[tokio::test]
+async fn a_domain_whose_servers_are_silent_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap().ledger;
+    let mut change = ledger.change();
+    for domain in ["contoso.edu", "fabrikam.org"] {
+        let id = change.new_mailbox_id();
+        change.put_mailbox(mailferry_ledger::Mailbox {
+            id,
+            batch: "A".into(),
+            address: format!("ann@{domain}"),
+            user_name: "ann".into(),
+            client_login: None,
+            user_root: None,
+            password: None,
+            state: mailferry_ledger::MailboxState::Queued,
+            error: None,
+            last_synced: None,
+            last_full: None,
+            route: mailferry_ledger::Route::Source,
+            declared_moved: None,
+            throttled_until: None,
+            needs_matching: false,
+        });
+    }
+    change.commit().await.unwrap();
+    // It hears, and says nothing for longer than anybody waits here.
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let config = mailferry_dnscheck::Config {
+        roots: vec![silent.local_addr().unwrap()],
+        timeout: Duration::from_secs(600),
+        ..Default::default()
+    };
+    let watch = Watch::new(ledger, DnsSettings { checker: Checker::new(config), ..settings() });
+    let mut heard: BTreeSet<&str> = BTreeSet::new();
+    let both = async {
+        let mut question = [0; 512];
+        while heard.len() < 2 {
+            let length = silent.recv(&mut question).await.unwrap();
+            let asked = |label: &&str| question[..length].windows(3).any(|part| part == label.as_bytes());
+            heard.extend(["edu", "org"].iter().find(|label| asked(label)));
+        }
+    };
+    tokio::select! {
+        () = watch.run(CancellationToken::new()) => {}
+        both = tokio::time::timeout(Duration::from_secs(120), both) => both.unwrap(),
+    }
+}

@@ -31,6 +31,8 @@ pub struct Recursive {
 pub enum View {
     /// It asks these servers, and caches what they say.
     Servers(Vec<SocketAddr>),
+    /// The same, and it believes only what is signed by these keys (data of DS records).
+    Validated(Vec<SocketAddr>, Vec<String>),
     /// It answers by itself, with these records as in a zone file with absolute names: another view of the zone.
     Own(Vec<String>),
 }
@@ -73,6 +75,8 @@ impl Recursive {
 
 fn configuration(place: &Place, address: SocketAddr, zones: &[(&str, View)]) -> String {
     let dir = place.path().display();
+    let validates = zones.iter().any(|(_, view)| matches!(view, View::Validated(..)));
+    let modules = if validates { "validator iterator" } else { "iterator" };
     let mut text = format!(
         "server:
     interface: {}
@@ -85,7 +89,7 @@ fn configuration(place: &Place, address: SocketAddr, zones: &[(&str, View)]) -> 
     pidfile: \"\"
     use-syslog: no
     do-not-query-localhost: no
-    module-config: \"iterator\"
+    module-config: \"{modules}\"
     num-threads: 1
     do-ip6: no
     outgoing-range: 512
@@ -100,17 +104,22 @@ fn configuration(place: &Place, address: SocketAddr, zones: &[(&str, View)]) -> 
     // Writing to a String cannot fail.
     for (zone, view) in zones {
         let (kind, records) = match view {
-            View::Servers(_) => ("transparent", &[][..]),
+            View::Servers(_) | View::Validated(..) => ("transparent", &[][..]),
             View::Own(records) => ("static", &records[..]),
         };
         let _ = writeln!(text, "    local-zone: \"{zone}.\" {kind}");
         for record in records {
             let _ = writeln!(text, "    local-data: '{record}'");
         }
+        if let View::Validated(_, anchors) = view {
+            for anchor in anchors {
+                let _ = writeln!(text, "    trust-anchor: \"{zone}. DS {anchor}\"");
+            }
+        }
     }
     text.push_str("remote-control:\n    control-enable: no\n");
     for (zone, view) in zones {
-        if let View::Servers(servers) = view {
+        if let View::Servers(servers) | View::Validated(servers, _) = view {
             let _ = writeln!(text, "stub-zone:\n    name: \"{zone}\"\n    stub-prime: no");
             for server in servers {
                 let _ = writeln!(text, "    stub-addr: {}@{}", server.ip(), server.port());

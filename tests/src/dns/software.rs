@@ -1,5 +1,6 @@
 //! What differs from one authoritative server to the other: binary, configuration, how it is told to load anew.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -64,6 +65,7 @@ impl Software {
         place: &Place,
         address: SocketAddr,
         zones: impl Iterator<Item = &'a String>,
+        signed: &BTreeSet<String>,
     ) -> anyhow::Result<Command> {
         for folder in ["run", "db", "zones"] {
             place.folder(folder)?;
@@ -71,7 +73,7 @@ impl Software {
         let dir = place.path();
         let file = dir.join("server.conf");
         let text = match self {
-            Self::Knot => knot(dir, address, zones),
+            Self::Knot => knot(dir, address, zones, signed),
             Self::Nsd => nsd(dir, address, zones),
             Self::Bind => bind(dir, address, zones),
         };
@@ -109,7 +111,27 @@ pub(super) fn knotc(place: &Place, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn knot<'a>(dir: &Path, address: SocketAddr, zones: impl Iterator<Item = &'a String>) -> String {
+/// The data of the DS records (SHA-256) of a zone that Knot signs.
+pub(super) fn delegation_signers(place: &Place, zone: &str) -> anyhow::Result<Vec<String>> {
+    let output = Command::new("/usr/sbin/keymgr")
+        .arg("-c")
+        .arg(place.path().join("server.conf"))
+        .args([zone, "ds"])
+        .output()?;
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let data = out.lines().filter_map(|line| line.split_once(" DS ").map(|(_, data)| data.trim()));
+    let sha256: Vec<String> =
+        data.filter(|data| data.split(' ').nth(2) == Some("2")).map(str::to_owned).collect();
+    ensure!(!sha256.is_empty(), "keymgr {zone} ds: {out}{error}");
+    Ok(sha256)
+}
+
+fn knot<'a>(
+    dir: &Path,
+    address: SocketAddr,
+    zones: impl Iterator<Item = &'a String>,
+    signed: &BTreeSet<String>,
+) -> String {
     let dir = dir.display();
     let mut text = format!(
         "server:
@@ -141,6 +163,9 @@ zone:
     for zone in zones {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  - domain: \"{zone}\"");
+        if signed.contains(zone) {
+            let _ = writeln!(text, "    dnssec-signing: on");
+        }
     }
     text
 }

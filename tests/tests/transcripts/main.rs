@@ -10,12 +10,14 @@
 
 mod scripts;
 
+use std::net::SocketAddr;
+
 use mailferry_tests::courier;
 use mailferry_tests::script::{Pace, Step, Until, ask, bye, comparable, go, play};
 use mailferry_tests::source::Kind;
 use mailferry_tests::stand::{ENDPOINT, Front, Options, Person, Stand};
 use mailferry_tests::teletype::{Teletype, Way};
-use scripts::{appended, before_login, logins, mail_session, nonsense, odd_mail};
+use scripts::{appended, before_login, logins, mail_session, nonsense, odd_mail, tokens};
 
 const PACES: [Pace; 3] = [Pace::Stepwise, Pace::Bytewise, Pace::Block];
 
@@ -40,7 +42,15 @@ const ROUTES: [Route; 3] = [Route::Direct, Route::Proxy, Route::ProxyStartTls];
 struct Scene {
     stand: Stand,
     kind: Kind,
+    /// The server itself.
+    server: SocketAddr,
     people: Vec<Person>,
+}
+
+/// All clients have one address, and many are refused.
+fn options(source: Kind) -> Options {
+    let proxy = "[proxy.limits]\nmax_refused_logins = 100000\nguesses_without_delay = 100000".to_owned();
+    Options { source, front: Front::Bare, proxy, ..Options::default() }
 }
 
 impl Scene {
@@ -52,10 +62,7 @@ impl Scene {
             println!("left out: {why}");
             return None;
         }
-        // All clients have one address, and many are refused.
-        let proxy = "[proxy.limits]\nmax_refused_logins = 100000\nguesses_without_delay = 100000".to_owned();
-        let options = Options { source: kind, front: Front::Bare, proxy, ..Options::default() };
-        let stand = Stand::start(options).await.unwrap();
+        let stand = Stand::start(options(kind)).await.unwrap();
         let mut people = Vec::new();
         for n in 10..40 {
             let mut person = Person::new(&format!("user{n}"));
@@ -77,13 +84,29 @@ impl Scene {
         // Not started: the tap knows the mailboxes, and no pass looks at the folders meanwhile.
         let add = ["batch", "add", "B1", "--endpoint", ENDPOINT, "--csv", &csv.to_string_lossy()];
         stand.cli(&add).await.unwrap().done().unwrap();
-        Some(Self { stand, kind, people })
+        Some(Self { server: stand.source.imaps(), stand, kind, people })
+    }
+
+    /// The server that takes tokens, with the proxy in front.
+    async fn with_tokens() -> Self {
+        let mut stand = Stand::prepare(options(Kind::Dovecot)).await.unwrap();
+        stand.cli(&["init"]).await.unwrap().done().unwrap();
+        stand.serve().await.unwrap();
+        let (server, ca) = (stand.target.direct(), stand.authority.ca_file.display().to_string());
+        let port = server.port().to_string();
+        let place = ["--server", "localhost", "--port", &port, "--security", "ssl", "--ca-file", &ca];
+        let add = [["endpoint", "add", ENDPOINT].as_slice(), &place].concat();
+        stand.cli(&add).await.unwrap().done().unwrap();
+        stand.proxy_open().await.unwrap();
+        let person = Person { login: "user10@contoso.edu".to_owned(), ..Person::new("user10") };
+        stand.target.add_user(&person.address, &person.password).unwrap();
+        Self { stand, kind: Kind::Dovecot, server, people: vec![person] }
     }
 
     async fn talk(&self, route: Route) -> Teletype {
         let tls = self.stand.authority.client().unwrap();
         let (address, way) = match route {
-            Route::Direct => (self.stand.source.imaps(), Way::Tls),
+            Route::Direct => (self.server, Way::Tls),
             Route::Proxy => (self.stand.proxy(), Way::Tls),
             Route::ProxyStartTls => (self.stand.proxy_starttls(), Way::StartTls),
         };
@@ -165,7 +188,7 @@ async fn all(kind: Kind) {
     for (name, steps, person) in logins(kind, &scene.people[0], &scene.people[1]) {
         scene.same(&name, &steps, person).await;
     }
-    let login = |person: &Person| go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 ");
+    let login = |person: &Person| go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 OK");
     let plain = &scene.people[1];
     scene.same("half-close before login", &[ask("a1 NOOP"), Step::HalfClose], 1).await;
     // As scripts with a pipe do. Courier's own TLS drops the answers then.
@@ -275,4 +298,13 @@ async fn cyrus_says_the_same_through_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn courier_says_the_same_through_the_proxy() {
     all(Kind::Courier).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_taken_and_refused_as_by_the_server_itself() {
+    let scene = Scene::with_tokens().await;
+    let token = scene.stand.tokens.token().unwrap();
+    for (name, steps) in tokens(&scene.people[0].login, &token) {
+        scene.same(name, &steps, 0).await;
+    }
 }

@@ -113,7 +113,7 @@ pub fn logins(kind: Kind, odd: &Person, plain: &Person) -> Vec<(String, Vec<Step
             "CRAM-MD5",
             vec![
                 go("a1 AUTHENTICATE CRAM-MD5", "+"),
-                Step::Prove { how: Proof::Cram, user, password, until: Until::Line("a1 ") },
+                Step::Prove { how: Proof::Cram, user, password, until: Until::Line("a1 OK") },
             ],
             1,
         ));
@@ -127,7 +127,7 @@ pub fn logins(kind: Kind, odd: &Person, plain: &Person) -> Vec<(String, Vec<Step
                 go("a1 AUTHENTICATE SCRAM-SHA-256", "+"),
                 go(&first, "+"),
                 Step::Prove { how: Proof::Scram, user, password, until: Until::Line("+") },
-                go("", "a1 "),
+                go("", "a1 OK"),
             ],
             1,
         ));
@@ -137,12 +137,53 @@ pub fn logins(kind: Kind, odd: &Person, plain: &Person) -> Vec<(String, Vec<Step
         if let Some(Step::Say(_, until @ Until::Tag(_))) = steps.last_mut()
             && *until == Until::Tag("a1".to_owned())
         {
-            *until = Until::Line("a1 ");
+            *until = Until::Line("a1 OK");
         }
         steps.extend([ask("y1 NOOP"), ask("y2 SELECT INBOX"), bye()]);
         steps
     };
     forms.into_iter().map(|(name, steps, person)| (name.to_owned(), behind(steps), person)).collect()
+}
+
+/// Logins with tokens; each is accepted in the end.
+pub fn tokens(user: &str, token: &str) -> Vec<(&'static str, Vec<Step>)> {
+    let xoauth2 = |token: &str| BASE64_STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
+    let bearer = |token: &str| {
+        let word = format!("n,a={user},\x01host=localhost\x01port=993\x01auth=Bearer {token}\x01\x01");
+        BASE64_STANDARD.encode(word)
+    };
+    let mut forms = Vec::new();
+    for (at_once, stepwise, refused, name, end, good, bad) in [
+        ("XOAUTH2 at once", "XOAUTH2", "XOAUTH2 refused", "XOAUTH2", "", xoauth2(token), xoauth2("nonsense")),
+        (
+            "OAUTHBEARER at once",
+            "OAUTHBEARER",
+            "OAUTHBEARER refused",
+            "OAUTHBEARER",
+            "AQ==",
+            bearer(token),
+            bearer("nonsense"),
+        ),
+    ] {
+        let begin = format!("a1 AUTHENTICATE {name}");
+        let login = [go(&begin, "+"), go(&good, "a1 OK")];
+        forms.push((at_once, vec![go(&format!("{begin} {good}"), "a1 OK")]));
+        forms.push((stepwise, login.to_vec()));
+        // The refusal is explained, and the client has to answer that.
+        let mut steps = vec![
+            go(&format!("b1 AUTHENTICATE {name} {bad}"), "+"),
+            tell(end, "b1"),
+            go(&format!("b2 AUTHENTICATE {name}"), "+"),
+            go(&bad, "+"),
+            tell("*", "b2"),
+        ];
+        steps.extend(login);
+        forms.push((refused, steps));
+    }
+    for (_, steps) in &mut forms {
+        steps.extend([ask("y1 NOOP"), ask("y2 SELECT INBOX"), bye()]);
+    }
+    forms
 }
 
 fn literal(message: &[u8]) -> Vec<u8> {
@@ -169,7 +210,7 @@ pub fn mail_session(kind: Kind, person: &Person) -> Vec<Step> {
     let two =
         [b"From: b@contoso.edu\r\nSubject: two\r\n\r\n".as_slice(), &b"0123456789\r\n".repeat(500)].concat();
     let mut steps = vec![
-        go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 "),
+        go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 OK"),
         ask("a2 CAPABILITY"),
         ask("a3 NAMESPACE"),
         ask("a4 LIST \"\" *"),
@@ -252,7 +293,7 @@ pub fn mail_session(kind: Kind, person: &Person) -> Vec<Step> {
 /// Real mail, in and out again, whole and in ranges.
 pub fn odd_mail(person: &Person) -> Vec<Step> {
     let mut steps =
-        vec![go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 "), ask("a2 SELECT INBOX")];
+        vec![go(&format!("a1 LOGIN {} {}", person.login, person.password), "a1 OK"), ask("a2 SELECT INBOX")];
     let messages = mail::real().unwrap();
     for (n, message) in messages.iter().enumerate() {
         steps.extend(appended(&format!("b{n}"), "INBOX", "", &message.content));

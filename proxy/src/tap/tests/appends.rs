@@ -98,6 +98,7 @@ fn a_refused_literal_is_followed_by_a_command() {
         expect![[r#"
             discarded
             folders changed
+            changed Nowhere
             discarded
             folders changed
         "#]],

@@ -19,8 +19,9 @@ fn what_cannot_be_followed_makes_it_blind() {
     check(
         &format!("C: a1 COMPRESS DEFLATE\nS: a1 NO no\n{after}"),
         expect![[r#"
-        folders changed
-    "#]],
+            folders changed
+            changed x
+        "#]],
     );
     check(
         &format!("C: a1 UNAUTHENTICATE\nS: a1 OK bye\n{after}"),
@@ -43,8 +44,9 @@ fn what_cannot_be_followed_makes_it_blind() {
     check(
         &format!("C: a1 NOOP\nS: a1 OK note {{5}}\n{after}"),
         expect![[r#"
-        folders changed
-    "#]],
+            folders changed
+            changed x
+        "#]],
     );
 }
 
