@@ -2,12 +2,13 @@
 # make test        every test
 # make ci          what CI runs: format, lints, tests; the last line counts
 # make lint        format and lints
-# make bench       copy speed beside mbsync on the same servers (release build)
-# make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source (release build)
+# make bench       both benches (release build):
+# make bench-sync  the copy beside mbsync and a bare pump, on the same servers
+# make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source
 # make fuzz        each fuzz target for FUZZ_TIME seconds (600), or only FUZZ_TARGETS; needs `cargo install cargo-fuzz`
 # make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills (release build)
 
-.PHONY: demo test ci lint bench bench-proxy fuzz acceptance packages-demo packages-test packages-bench
+.PHONY: demo test ci lint bench bench-sync bench-proxy fuzz acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
 
 # One selection of packages for every goal: another one would build dependencies again with other features.
@@ -28,9 +29,11 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: packages-bench
+bench: bench-sync bench-proxy
+
+bench-sync: packages-bench
 	cargo build --release --workspace --bins --locked
-	$(TARGET)/release/mailferry-bench
+	$(TARGET)/release/mailferry-bench-sync
 
 bench-proxy: packages-bench
 	cargo build --release --workspace --bins --locked

@@ -238,6 +238,7 @@ impl Stand {
         let port = match self.options.front {
             Front::Relays => self.source_relay.address().port(),
             Front::Bare => self.source.imaps().port(),
+            Front::Ports { source, .. } => source,
         };
         let port = port.to_string();
         let ca = self.authority.ca_file.to_string_lossy().into_owned();

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use mailferry_benches::tls::Tls;
 use mailferry_tests::mail::{Dice, Flags, Message};
 use mailferry_tests::stand::{Person, Stand};
 
-use crate::load::{At, Tls};
+use crate::load::At;
 use crate::servers::Way;
 
 /// Sessions that read in bulk at once, each its own mailbox.

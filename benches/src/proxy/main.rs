@@ -20,18 +20,19 @@ mod load;
 mod mail;
 mod report;
 mod servers;
-mod usage;
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use mailferry_benches::tls::{CIPHER, Tls};
+use mailferry_benches::usage::{self, Memory};
+use mailferry_benches::{list, number};
 use mailferry_tests::stand::{Front, Options, Stand};
 use tokio::time::sleep;
 
-use crate::load::{Tls, bulk, idle, login, paced};
+use crate::load::{bulk, idle, login, paced};
 use crate::report::{Figure, Report};
 use crate::servers::{Way, Ways};
-use crate::usage::{Memory, cpu};
 
 /// How long the first copy of the mailboxes may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -71,19 +72,6 @@ impl Plan {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-fn list(name: &str, all: &[&str]) -> anyhow::Result<Vec<String>> {
-    let Ok(text) = std::env::var(name) else { return Ok(all.iter().map(|&name| name.to_owned()).collect()) };
-    let wanted: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
-    for word in &wanted {
-        ensure!(all.contains(&word.as_str()), "{name}: {word} is none of {}", all.join(","));
-    }
-    Ok(wanted)
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tokio::select! {
@@ -104,7 +92,7 @@ async fn bench() -> anyhow::Result<()> {
     let mut ways = Ways::start(&mut stand, &plan.ways).await?;
     println!(
         "TLS 1.3, {} on every leg (nginx: none to the source); rounds of {} s, {} of them",
-        load::CIPHER,
+        CIPHER,
         plan.span.as_secs(),
         plan.rounds
     );
@@ -145,6 +133,11 @@ async fn restart(stand: &mut Stand) -> anyhow::Result<()> {
     stand.stop()?;
     stand.serve().await?;
     stand.proxy_open().await
+}
+
+/// Processor seconds of a way's processes so far; nothing where there is no proxy.
+fn cpu(way: &Way) -> anyhow::Result<Option<f64>> {
+    way.pid.map(usage::cpu).transpose()
 }
 
 /// One turn of one way.
@@ -204,18 +197,16 @@ async fn memory_of_idle(
     people: &mail::People,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    if way.pid.is_none() {
-        return Ok(());
-    }
+    let Some(pid) = way.pid else { return Ok(()) };
     let at = load::At { way, tls };
     // What the first sessions ever take is taken once.
     drop(idle::open(&at, &people.known, WARM).await?);
     sleep(SETTLE).await;
-    let before = Memory::of(way)?.context("no memory")?;
+    let before = Memory::of(pid)?;
     let sessions = idle::open(&at, &people.known, plan.idle).await?;
     // What is given back when idle has had its time.
     sleep(SETTLE).await;
-    let after = Memory::of(way)?.context("no memory")?;
+    let after = Memory::of(pid)?;
     report.add(way, Figure::IdleResident, (after.resident - before.resident) / plan.idle as f64);
     report.add(way, Figure::IdleShare, (after.proportional - before.proportional) / plan.idle as f64);
     drop(sessions);

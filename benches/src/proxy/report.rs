@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use mailferry_benches::{median, shown};
 use serde_json::{Value, json};
 
 use crate::servers::{HAPROXY, MAILFERRY, NEW, Way};
@@ -134,9 +135,7 @@ impl Report {
     }
 
     fn median(&self, figure: Figure, name: &'static str) -> Option<f64> {
-        let mut values = self.measured.get(&(figure, name))?.clone();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        median(self.measured.get(&(figure, name))?.clone())
     }
 
     fn figures(&self) -> Vec<Figure> {
@@ -199,14 +198,5 @@ impl Report {
             figures.insert(figure.key().to_owned(), entry);
         }
         Value::Object(figures)
-    }
-}
-
-/// With three digits that mean something.
-fn shown(value: f64) -> String {
-    match value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
     }
 }

@@ -26,6 +26,13 @@ pub enum Front {
     Relays,
     /// The bare servers: for benches, where the relays would be measured too.
     Bare,
+    /// Whatever listens at these ports of 127.0.0.1.
+    Ports {
+        /// For the old server.
+        source: u16,
+        /// For Office 365.
+        target: u16,
+    },
 }
 
 /// What differs from stand to stand: lines for sections of the configuration.
@@ -73,8 +80,9 @@ impl Stand {
             }
         };
         let target = match self.options.front {
-            Front::Relays => self.target.address(),
-            Front::Bare => self.target.direct(),
+            Front::Relays => self.target.address().port(),
+            Front::Bare => self.target.direct().port(),
+            Front::Ports { target, .. } => target,
         };
         let dns = if self.options.dns.is_empty() {
             // A port where nobody answers: no test asks the world.
@@ -113,7 +121,6 @@ socket = "{dir}/admin.sock"
 [log]
 level = "{level}"
 "#,
-            target = target.port(),
             token_url = self.tokens.url(),
             ca = self.authority.ca_file.display(),
             imaps = self.imaps,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mailferry_benches::session::Session;
 use tokio::task::JoinSet;
 
 use super::{At, Done};
@@ -83,7 +84,7 @@ pub(crate) async fn append(
 
 async fn finished(
     started: Instant,
-    mut clients: JoinSet<anyhow::Result<(super::Session, u64, u64)>>,
+    mut clients: JoinSet<anyhow::Result<(Session, u64, u64)>>,
 ) -> anyhow::Result<Done> {
     let mut done = Done { count: 0, bytes: 0, took: Duration::ZERO };
     let mut sessions = Vec::new();

@@ -1,8 +1,9 @@
 //! Many sessions that are there and say nothing.
 
+use mailferry_benches::session::Session;
 use tokio::task::JoinSet;
 
-use super::{At, Session};
+use super::At;
 use crate::mail::{MESSAGES, Reader};
 
 const AT_ONCE: usize = 16;

@@ -6,53 +6,17 @@ pub(crate) mod bulk;
 pub(crate) mod idle;
 pub(crate) mod login;
 pub(crate) mod paced;
-mod session;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use mailferry_benches::session::Session;
+use mailferry_benches::tls::Tls;
 use tokio::net::TcpSocket;
-use tokio_rustls::TlsConnector;
-
-pub(crate) use session::Session;
 
 use crate::mail::Reader;
 use crate::servers::Way;
-
-/// The one cipher, by its name at OpenSSL.
-pub(crate) const CIPHER: &str = "TLS_AES_256_GCM_SHA384";
-
-/// How clients do TLS.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl Tls {
-    pub(crate) fn new(ca_file: &Path) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(ca_file)?)?;
-        let provider = CryptoProvider {
-            cipher_suites: vec![ring::cipher_suite::TLS13_AES_256_GCM_SHA384],
-            ..ring::default_provider()
-        };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), name: ServerName::try_from("localhost")? })
-    }
-}
 
 /// Where sessions go and how.
 #[derive(Clone, Copy)]
@@ -69,16 +33,13 @@ impl At<'_> {
         let last = u8::try_from(client % 16)? + 1;
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))?;
         let tcp = socket.connect(self.way.address).await.context("connect")?;
-        tcp.set_nodelay(true)?;
-        let connector = TlsConnector::from(self.tls.config.clone());
-        let stream = connector.connect(self.tls.name.clone(), tcp).await.context("TLS")?;
-        Session::greeted(stream).await
+        Session::greeted(self.tls.connect(tcp).await?).await
     }
 
     /// The same, logged in.
     pub(crate) async fn log_in(&self, client: usize, reader: &Reader) -> anyhow::Result<Session> {
         let mut session = self.connect(client).await?;
-        session.command(&format!("LOGIN {} \"{}\"", reader.login, reader.password)).await?;
+        session.log_in(&reader.login, &reader.password).await?;
         Ok(session)
     }
 }

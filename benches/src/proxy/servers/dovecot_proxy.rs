@@ -4,7 +4,7 @@ use mailferry_tests::dovecot::{Dress, Instance, Storage};
 use mailferry_tests::stand::Stand;
 
 use super::{DOVECOT, Way};
-use crate::load::CIPHER;
+use mailferry_benches::tls::CIPHER;
 
 pub(super) async fn start(stand: &Stand) -> anyhow::Result<(Way, Instance)> {
     let dir = stand.path().join("dovecot-proxy");

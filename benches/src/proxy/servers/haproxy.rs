@@ -8,7 +8,7 @@ use mailferry_tests::place::{free_port, loopback};
 use mailferry_tests::stand::Stand;
 
 use super::{HAPROXY, Way, listens};
-use crate::load::CIPHER;
+use mailferry_benches::tls::CIPHER;
 
 pub(super) async fn start(stand: &Stand) -> anyhow::Result<(Way, Server)> {
     let dir = stand.path().join("haproxy");

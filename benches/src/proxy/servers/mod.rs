@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use mailferry_benches::tls::CIPHER;
 use mailferry_tests::child::Server;
 use mailferry_tests::stand::Stand;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::load::CIPHER;
 use crate::load::bulk::Reading;
 
 /// Names of all ways, as the environment and the report have them.

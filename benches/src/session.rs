@@ -1,4 +1,4 @@
-//! One client's session.
+//! One client's session: looks at no byte but the last lines of an answer.
 
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,32 +12,39 @@ const CHUNK: usize = 64 * 1024;
 const MAX_LAST: usize = 1024;
 
 /// A session that was greeted.
-pub(crate) struct Session {
+pub struct Session {
     stream: TlsStream<TcpStream>,
     tag: u64,
     buffer: Vec<u8>,
 }
 
 impl Session {
-    pub(super) async fn greeted(stream: TlsStream<TcpStream>) -> anyhow::Result<Self> {
+    /// Waits for the greeting.
+    pub async fn greeted(stream: TlsStream<TcpStream>) -> anyhow::Result<Self> {
         let mut session = Self { stream, tag: 0, buffer: Vec::new() };
         session.answer("*").await.context("greeting")?;
         Ok(session)
     }
 
     /// Sends a command and reads its answer, which must be OK. Returns how many bytes came.
-    pub(crate) async fn command(&mut self, command: &str) -> anyhow::Result<u64> {
+    pub async fn command(&mut self, command: &str) -> anyhow::Result<u64> {
         let tag = self.send(command, "").await?;
         self.answer(&tag).await.with_context(|| verb(command))
     }
 
+    /// LOGIN.
+    pub async fn log_in(&mut self, login: &str, password: &str) -> anyhow::Result<()> {
+        self.command(&format!("LOGIN {login} \"{password}\"")).await?;
+        Ok(())
+    }
+
     /// Opens a folder.
-    pub(crate) async fn select(&mut self, folder: &str) -> anyhow::Result<u64> {
+    pub async fn select(&mut self, folder: &str) -> anyhow::Result<u64> {
         self.command(&format!("SELECT {folder}")).await
     }
 
     /// Appends one message without waiting for a `+`.
-    pub(crate) async fn append(&mut self, folder: &str, message: &[u8]) -> anyhow::Result<()> {
+    pub async fn append(&mut self, folder: &str, message: &[u8]) -> anyhow::Result<()> {
         let tag =
             self.send(&format!("APPEND {folder} (\\Seen)"), &format!(" {{{}+}}", message.len())).await?;
         self.stream.write_all(message).await?;
@@ -48,7 +55,7 @@ impl Session {
     }
 
     /// Gives back what bulk reading took: an idle session needs nothing.
-    pub(crate) fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.buffer = Vec::new();
     }
 
