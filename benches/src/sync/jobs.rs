@@ -40,9 +40,12 @@ async fn owners(stand: &Stand, names: &[String], recipe: Recipe) -> anyhow::Resu
     for (at, name) in names.iter().enumerate() {
         let owner = stand.add_person(name)?;
         let loaded = load(stand, &owner, Recipe { seed: recipe.seed + at as u64, ..recipe })?;
-        stand.account(&owner).await?;
         all = Loaded { messages: all.messages + loaded.messages, bytes: all.bytes + loaded.bytes };
         owners.push(owner);
+    }
+    tools::users_are_known().await;
+    for owner in &owners {
+        stand.account(owner).await?;
     }
     Ok((owners, all))
 }

@@ -71,9 +71,13 @@ pub(crate) async fn fresh_targets(
         Ok(Person { address, ..owner.clone() })
     };
     let people = owners.iter().enumerate().map(fresh).collect::<anyhow::Result<_>>()?;
-    // Dovecot looks at its file of users once a second at most.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    users_are_known().await;
     Ok(people)
+}
+
+/// Dovecot looks at its file of users once a second at most.
+pub(crate) async fn users_are_known() {
+    tokio::time::sleep(Duration::from_millis(1100)).await;
 }
 
 /// The pump, as a process of its own.
@@ -121,9 +125,10 @@ fn configuration(stand: &Stand, ports: Ports, person: &Person) -> anyhow::Result
     let dir = stand.path().join(format!("mbsync-{}", person.address));
     std::fs::create_dir_all(&dir)?;
     let file = dir.join("rc");
+    // Nobody here compresses: on one machine it costs time, and the lines with latency have bandwidth enough.
     let text = format!(
         "IMAPStore source\nHost localhost\nPort {source}\nUser {login}\nPass \"{password}\"\nSSLType IMAPS\n\
-         Timeout 120\nCertificateFile {ca}\n\nIMAPStore target\nHost localhost\nPort {target}\nUser {address}\n\
+         Timeout 120\nDisableExtensions COMPRESS=DEFLATE\nCertificateFile {ca}\n\nIMAPStore target\nHost localhost\nPort {target}\nUser {address}\n\
          Pass \"{TARGET_PASSWORD}\"\nSSLType IMAPS\nTimeout 120\nCertificateFile {ca}\n\nChannel all\nFar :source:\n\
          Near :target:\n\
          Patterns * !Archive !\"Deleted Items\" !\"Junk Email\" !\"Sent Items\" !Outbox\nCreate Near\nSync Pull\n\
