@@ -56,6 +56,8 @@ pub struct MailboxFacts {
     pub last_synced: Option<Moment>,
     /// Messages that are not on the target yet.
     pub pending: u64,
+    /// Messages that will not go: they are at the source only.
+    pub skipped: u64,
     /// When a pass last saw an arrival at the source INBOX that came after the cutover was confirmed, or may have.
     pub last_straggler: Option<Moment>,
 }
@@ -261,11 +263,17 @@ fn synced_since(facts: &Facts) -> Condition {
 fn nothing_pending(facts: &Facts) -> Condition {
     let missing: Vec<_> = facts.mailboxes.iter().filter(|mailbox| mailbox.pending > 0).collect();
     let pending: u64 = missing.iter().map(|mailbox| mailbox.pending).sum();
+    let skipped: u64 = facts.mailboxes.iter().map(|mailbox| mailbox.skipped).sum();
+    let mut figure = format!("{pending} messages pending in {} mailboxes", missing.len());
+    if skipped > 0 {
+        let word = if skipped == 1 { "message was" } else { "messages were" };
+        figure.push_str(&format!("; {skipped} {word} skipped and are at the source only"));
+    }
     Condition {
         kind: Kind::NothingPending,
         met: missing.is_empty(),
         what: "nothing pending".into(),
-        figure: format!("{pending} messages pending in {} mailboxes", missing.len()),
+        figure,
         next: missing.first().map(|first| {
             format!("mailferry batch sync-now {}, then mailferry mailbox show {}", facts.batch, first.address)
         }),

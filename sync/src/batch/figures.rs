@@ -193,6 +193,7 @@ impl Desk {
         let mut mailbox_facts = Vec::new();
         for mailbox in mailboxes {
             let last_synced = evidence::synced(&self.ledger, &mailbox)?;
+            let counts = self.ledger.mailbox_counts(mailbox.id)?;
             mailbox_facts.push(MailboxFacts {
                 domain: domain_of(&mailbox.address).unwrap_or_default(),
                 moved: match (mailbox.route, mailbox.declared_moved) {
@@ -201,7 +202,8 @@ impl Desk {
                     (Route::Source | Route::Held, None) => Moved::No,
                 },
                 last_synced,
-                pending: self.ledger.mailbox_counts(mailbox.id)?.pending,
+                pending: counts.pending,
+                skipped: counts.skipped,
                 last_straggler: stragglers::recorded(&self.ledger, mailbox.id)?.loud(),
                 address: mailbox.address,
             });

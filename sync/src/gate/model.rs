@@ -389,6 +389,7 @@ impl World {
                 moved: Moved::Switched,
                 last_synced: self.synced,
                 pending: 0,
+                skipped: 0,
                 last_straggler: self.record.loud(),
             }],
             quiet: SignedDuration::from_mins(QUIET),

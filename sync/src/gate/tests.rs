@@ -27,6 +27,7 @@ fn mailbox(name: &str) -> MailboxFacts {
         moved: Moved::Switched,
         last_synced: Some(at(107)),
         pending: 0,
+        skipped: 0,
         last_straggler: None,
     }
 }
@@ -83,6 +84,17 @@ fn closed_at_the_beginning_and_every_step_is_named() {
           not met  no straggler at the source for 24h: 0 of 2 mailboxes quiet for 24h
                    next: the time begins when the MX of contoso.edu is confirmed"#]]
     .assert_eq(&judge(&facts, at(5)).to_string());
+}
+
+#[test]
+fn what_stays_at_the_source_is_told_where_nothing_is_pending() {
+    let mut facts = facts();
+    facts.mailboxes[0].skipped = 2;
+    facts.mailboxes[1].skipped = 1;
+    let gate = judge(&facts, at(111));
+    assert!(gate.open, "an operator may leave them");
+    expect!["0 messages pending in 0 mailboxes; 3 messages were skipped and are at the source only"]
+        .assert_eq(&gate.conditions[3].figure);
 }
 
 #[test]
@@ -193,6 +205,7 @@ fn any_mailbox() -> impl Strategy<Value = MailboxFacts> {
             moved: if is_moved { Moved::Declared { at: at(0).at, by: "op".into() } } else { Moved::No },
             last_synced,
             pending,
+            skipped: 0,
             last_straggler,
         },
     )
