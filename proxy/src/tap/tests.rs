@@ -13,6 +13,7 @@ use super::*;
 mod appends;
 mod blind;
 mod fetches;
+mod model;
 mod names;
 mod transfers;
 
