@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Fetch(Flags, Option<Asked>),
     /// CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE; the folder that is there then.
     Folders(Option<FolderName>),
+    /// STATUS, LIST and their like, and NOTIFY: what the source says of folders is no news.
+    Lists,
     Compress,
     /// LOGIN, AUTHENTICATE, UNAUTHENTICATE, and the PROXYAUTH of Sun's servers.
     Identity,
@@ -249,7 +251,7 @@ impl Tap {
             (kind @ (Kind::Change | Kind::Replace(_) | Kind::Folders(_)), Status::Ok | Status::No) => {
                 self.hint(kind);
             }
-            (Kind::Fetch(..) | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
+            (Kind::Fetch(..) | Kind::Lists | Kind::Other, _) | (_, Status::No | Status::Bad) => {}
         }
     }
 
@@ -273,6 +275,7 @@ impl Tap {
             Kind::Select(_)
             | Kind::Unselect
             | Kind::Fetch(..)
+            | Kind::Lists
             | Kind::Compress
             | Kind::Identity
             | Kind::Unread
@@ -443,6 +446,7 @@ impl Tap {
             "CREATE" => Kind::Folders(folder(0)),
             "RENAME" => Kind::Folders(folder(1)),
             "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => Kind::Folders(None),
+            "STATUS" | "LIST" | "LSUB" | "XLIST" | "RLIST" | "RLSUB" | "NOTIFY" => Kind::Lists,
             "COMPRESS" => Kind::Compress,
             "LOGIN" | "AUTHENTICATE" | "UNAUTHENTICATE" | "PROXYAUTH" => Kind::Identity,
             // None is possible after a login; whoever agrees to one speaks something else from here on.

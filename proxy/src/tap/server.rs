@@ -5,6 +5,7 @@ use mailferry_imap::frame::Piece;
 use mailferry_imap::response::{self, Code, Earlier, StatusText};
 use mailferry_imap::token::Part;
 
+use super::client::Kind;
 use super::fetch::Overheard;
 use super::selected::News;
 use super::{Blindness, MAX_KEPT, MAX_TEXT, Observed, Tap};
@@ -142,6 +143,16 @@ impl Tap {
                 }
                 self.on_gone();
             }
+            response::Response::FolderStatus(status) => {
+                if self.is_news_of_folders() {
+                    self.folder_changed(status.name);
+                }
+            }
+            response::Response::List(_) => {
+                if self.is_news_of_folders() {
+                    self.see(Observed::FoldersChanged);
+                }
+            }
             response::Response::Enabled(enabled) => self.names.on_enabled(&enabled),
             response::Response::Fetch(fetched) => self.on_fetched(&fetched, response.body),
             response::Response::Vanished { earlier: Earlier::Yes, .. }
@@ -150,8 +161,6 @@ impl Tap {
             | response::Response::Capability(_)
             | response::Response::Flags(_)
             | response::Response::Recent(_)
-            | response::Response::List(_)
-            | response::Response::FolderStatus(_)
             | response::Response::Search(_)
             | response::Response::ESearch(_)
             | response::Response::Namespace(_)
@@ -177,6 +186,12 @@ impl Tap {
         }
     }
 
+    /// Whether the source says something of folders without being asked (NOTIFY, RFC 5465).
+    fn is_news_of_folders(&self) -> bool {
+        let asks = |kind: &Kind| matches!(kind, Kind::Lists | Kind::Folders(_) | Kind::Select(_));
+        !self.pending.iter().any(|pending| asks(&pending.kind))
+    }
+
     fn on_status(&mut self, status: &StatusText) {
         let validity = match &status.code {
             Some(Code::UidValidity(validity)) => *validity,
@@ -199,9 +214,12 @@ impl Tap {
     }
 }
 
-/// Whether a response that begins so is acted on: numbered ones, VANISHED, ENABLED, statuses, answers, continuations.
+/// Whether a response that begins so is acted on: numbered ones, VANISHED, ENABLED, statuses, answers, continuations, and what
+/// is said of folders.
 fn matters(first: &Bytes) -> bool {
     let Some(rest) = first.strip_prefix(b"* ") else { return true };
     matches!(rest.first(), Some(b'0'..=b'9' | b'V' | b'v' | b'O' | b'o' | b'N' | b'n' | b'B' | b'b'))
-        || rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"ENABLED"))
+        || [&b"ENABLED"[..], b"STATUS ", b"LIST "]
+            .iter()
+            .any(|word| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }

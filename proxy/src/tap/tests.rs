@@ -201,6 +201,31 @@ fn changes_are_hinted_at() {
     );
 }
 
+#[test]
+fn what_the_source_says_of_folders_is_news_unless_asked_for() {
+    selected(
+        "
+        C: a1 NOTIFY SET STATUS (personal (MessageNew MessageExpunge MailboxName))
+        S: * STATUS Work (MESSAGES 3 UIDNEXT 4)
+        S: a1 OK done
+        C: a2 STATUS Work (MESSAGES)
+        S: * STATUS Work (MESSAGES 3)
+        S: a2 OK done
+        C: a3 LIST \"\" *
+        S: * LIST () \"/\" Work
+        S: a3 OK done
+        C: a4 NOOP
+        S: * STATUS Old (MESSAGES 4 UIDNEXT 5)
+        S: a4 OK done
+        S: * list (\\NonExistent) \"/\" Work
+    ",
+        expect![[r#"
+            changed Old
+            folders changed
+        "#]],
+    );
+}
+
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = prop::sample::select(vec![
         "* ",

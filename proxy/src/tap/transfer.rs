@@ -56,6 +56,7 @@ impl Tap {
             | Kind::Transfer(_)
             | Kind::Fetch(..)
             | Kind::Folders(_)
+            | Kind::Lists
             | Kind::Compress
             | Kind::Other => false,
         };

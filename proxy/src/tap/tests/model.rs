@@ -93,7 +93,9 @@ impl Model {
         };
         for at in 0..FOLDERS.len() {
             model.folders[at].validity = 5; // The same for all: only the name tells them apart.
-            (0..3).for_each(|_| drop(model.add(at)));
+            for _ in 0..3 {
+                model.add(at);
+            }
         }
         model
     }
