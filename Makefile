@@ -6,7 +6,7 @@
 # make bench-sync  the copy beside mbsync and a bare pump, on the same servers
 # make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source
 # make fuzz        each fuzz target for FUZZ_TIME seconds (600), or only FUZZ_TARGETS; needs `cargo install cargo-fuzz`
-# make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills (release build)
+# make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills, 5,000 silent connections (release build)
 
 .PHONY: demo test ci lint bench bench-sync bench-proxy fuzz acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
@@ -53,7 +53,7 @@ acceptance: packages-test
 	cargo build --release --workspace --bins --locked
 	cargo build --workspace --all-targets --locked
 	MAILFERRY_BIN=$(abspath $(TARGET))/release/mailferry MAILFERRY_TEST_FULL=1 MAILFERRY_TEST_KILLS=50 \
-		cargo test --workspace --locked --test copy --test crash --test limits --test live --test outage -- \
+		cargo test --workspace --locked --test copy --test crash --test limits --test live --test outage --test attacks -- \
 		--nocapture --test-threads=1
 
 packages-demo packages-test packages-bench: packages-%:
