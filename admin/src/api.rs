@@ -6,12 +6,13 @@ mod endpoint;
 mod health;
 mod mailbox;
 
-use crate::{parts::Parts, problem::Problem};
+use crate::{parts::Parts, problem::Problem, stream::Outlet};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::DefaultBodyLimit,
     http::{StatusCode, Uri},
+    response::Response,
     routing::{get, post},
 };
 use mailferry_sync::csv;
@@ -36,12 +37,15 @@ pub fn router(parts: Parts) -> Router {
         .route("/v1/batches/{name}/plan", post(batch::plan))
         .route("/v1/batches/{name}/verify", post(batch::verify))
         .route("/v1/batches/{name}/report", get(batch::report))
+        .route("/v1/batches/{name}/account", get(batch::account))
         .route("/v1/batches/{name}/remove", post(batch::remove))
         .route("/v1/mailboxes", get(mailbox::list))
         .route("/v1/mailboxes/{address}", get(mailbox::show))
         .route("/v1/mailboxes/{address}/declare-moved", post(mailbox::declare_moved))
         .route("/v1/mailboxes/{address}/allow-deletions", post(mailbox::allow_deletions))
         .route("/v1/mailboxes/{address}/retry", post(mailbox::retry))
+        .route("/v1/mailboxes/{address}/skipped", get(mailbox::skipped))
+        .route("/v1/mailboxes/{address}/export", post(mailbox::export))
         .route("/v1/dns", get(dns::status))
         .route("/v1/stragglers", get(mailbox::stragglers))
         .fallback(unknown)
@@ -78,4 +82,14 @@ async fn reading<T: Send + 'static, E: Into<Problem> + Send + 'static>(
             Err(Problem::local(format!("the request ended badly: {error}")).next("look at the daemon's log"))
         }
     }
+}
+
+/// Streams what `write` writes, from a thread that may wait for the ledger and for the reader.
+fn streaming(write: impl FnOnce(&mut Outlet) -> Result<(), Problem> + Send + 'static) -> Response {
+    let (mut outlet, response) = Outlet::new();
+    tokio::task::spawn_blocking(move || {
+        let end = write(&mut outlet);
+        outlet.blocking_end(end);
+    });
+    response
 }

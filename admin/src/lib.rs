@@ -11,5 +11,6 @@ pub mod parts;
 pub mod problem;
 pub mod server;
 pub mod shape;
+pub mod stream;
 
 pub use api::router;

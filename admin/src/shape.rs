@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 use mailferry_dnscheck::Observation;
-use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome};
+use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome, SkippedMessage};
 use mailferry_sync::gate::Gate;
 use mailferry_sync::timeline::Stretch;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -167,4 +167,39 @@ pub enum MetricKind {
     Counter,
     /// Up and down.
     Gauge,
+}
+
+/// `POST /v1/mailboxes/ADDRESS/export`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportSkipped {
+    /// UIDs (`1:5,9`) by the number of their folder; without, everything that was skipped.
+    #[serde(default)]
+    pub folders: Option<BTreeMap<u32, String>>,
+}
+
+/// What an export gives, one a line; a message's bytes stand between `message` and `end`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Exported {
+    /// A message begins.
+    Message {
+        /// What the account says about it.
+        message: SkippedMessage,
+        /// How many bytes will come.
+        bytes: u64,
+    },
+    /// All of its bytes came.
+    End,
+    /// The rest will not come; the message may begin once more.
+    Broken,
+    /// The source does not give one.
+    NotGiven {
+        /// The folder.
+        folder: String,
+        /// Its UID there.
+        uid: u32,
+        /// Why.
+        why: String,
+    },
 }

@@ -188,6 +188,14 @@ pub enum Batch {
         /// Start at once.
         #[arg(long)]
         auto_start: bool,
+        /// Take only this folder and all below it: a path relative to the user's root, such as Projects/2024, in any
+        /// case, no wildcards; #Inbox#, #SentItems#, #Drafts#, #DeletedItems#, #JunkEmail# and #Archive# fit any language.
+        /// May be repeated.
+        #[arg(long, value_name = "FOLDER")]
+        include: Vec<String>,
+        /// Leave this folder and all below it, also of what is included. May be repeated.
+        #[arg(long, value_name = "FOLDER")]
+        exclude: Vec<String>,
     },
     /// Start, or go on with, a batch.
     Start {
@@ -212,7 +220,15 @@ pub enum Batch {
     /// Read both sides anew and compare message by message.
     Verify { name: String },
     /// The account of a batch: what is mirrored, pending, skipped, gone. Also of a removed batch.
-    Report { name: String },
+    Report {
+        name: String,
+        /// The whole account: csv and json with one state for every message, html a page of what is not on Office 365.
+        #[arg(long)]
+        format: Option<ReportFormat>,
+        /// Write it to this file, in place of standard output.
+        #[arg(long, value_name = "FILE", requires = "format")]
+        to: Option<PathBuf>,
+    },
     /// Remove a batch. The gate must be open, or --force and a reason given.
     Remove {
         name: String,
@@ -223,6 +239,17 @@ pub enum Batch {
         #[arg(long, value_name = "TEXT", requires = "force")]
         reason: Option<String>,
     },
+}
+
+/// In what form an account is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One document.
+    Json,
+    /// One row a message.
+    Csv,
+    /// A page for a browser.
+    Html,
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,8 +277,16 @@ pub enum Mailbox {
     },
     /// Carry out the deletions that the cap held back.
     AllowDeletions { address: String },
-    /// Try a failed mailbox again at once.
+    /// Try a mailbox again at once, skipped messages too where another try may end otherwise.
     Retry { address: String },
+    /// Write every skipped message to a file of its own, byte for byte as the source has it, with a manifest. Given
+    /// again, it goes on where it was.
+    ExportSkipped {
+        address: String,
+        /// The folder to write to; the mailbox gets a folder of its own in it.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -303,13 +338,18 @@ mod tests {
             "mailferry endpoint add E --server h --port 143 --security tls --learn-credentials --admin-separator %",
             "mailferry endpoint list --json",
             "mailferry batch add B --endpoint E --csv - --auto-start",
+            "mailferry batch add B --endpoint E --csv - --include #Inbox# --include Projects --exclude #Inbox#/Old",
             "mailferry batch start B --wait",
             "mailferry batch status",
             "mailferry batch status B --watch",
             "mailferry batch sync-now B",
+            "mailferry batch report B --format csv",
+            "mailferry batch report B --format html --to /tmp/b.html",
             "mailferry batch remove B --force --reason done",
             "mailferry mailbox show a@b.c --skipped",
             "mailferry mailbox declare-moved a@b.c d@e.f --reason asked",
+            "mailferry mailbox export-skipped a@b.c --to /srv/left",
+            "mailferry mailbox retry a@b.c",
             "mailferry dns check contoso.edu fabrikam.com",
             "mailferry dns status --watch",
             "mailferry sessions list",
@@ -326,10 +366,13 @@ mod tests {
             "mailferry endpoint test --server h --port 0 --security ssl",
             "mailferry endpoint test --server h --port 993 --security starttls",
             "mailferry endpoint add E --server h --port 993 --security ssl --password x",
+            "mailferry batch report B --to x",
+            "mailferry batch report B --format pdf",
             "mailferry batch remove B --force",
             "mailferry batch remove B --reason x",
             "mailferry batch add B --endpoint E",
             "mailferry mailbox declare-moved",
+            "mailferry mailbox export-skipped a@b.c",
             "mailferry switch a@b.c",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -2,17 +2,21 @@
 
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::{args::Global, failure::Failure};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode,
-    body::Bytes,
+    body::{Bytes, Incoming},
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
-use mailferry_admin::problem::{Fault, Problem};
+use mailferry_admin::{
+    problem::{Fault, Problem},
+    stream::{Line, MAX_LINE},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 /// Where the daemon listens.
 #[derive(Debug, Clone)]
@@ -85,6 +89,36 @@ impl Daemon {
         decode(status, &body)
     }
 
+    /// Sends `body` as JSON to `path` and reads the answer as it comes.
+    pub async fn stream(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Problem::local(error.to_string()))?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.lost(&e))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "mailferry")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Problem::usage(format!("{path}: {error}")))?;
+        // It ends with the answer, or when nobody reads that any more.
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(|e| self.lost(&e))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map_err(|e| self.lost(&e))?.to_bytes();
+            return Err(decode::<()>(status, &body).err().unwrap_or_else(|| self.cut_off()));
+        }
+        Ok(Answer { daemon: self.clone(), body: response.into_body(), read: BytesMut::new(), connection })
+    }
+
+    fn cut_off(&self) -> Failure {
+        Problem::local("the daemon's answer was cut off")
+            .next("look at its log; the same command may be given again")
+            .into()
+    }
+
     fn unreachable(&self, error: &io::Error) -> Failure {
         let socket = self.socket.display();
         match error.kind() {
@@ -105,6 +139,81 @@ impl Daemon {
         Problem::local(format!("the daemon went away while it was asked: {error}"))
             .next("look at its log; the same command may be given again")
             .into()
+    }
+}
+
+/// An answer that is read as it comes (`mailferry_admin::stream`).
+pub struct Answer {
+    daemon: Daemon,
+    body: Incoming,
+    /// What came and was not read.
+    read: BytesMut,
+    connection: JoinHandle<Result<(), hyper::Error>>,
+}
+
+/// What comes next.
+pub enum Next<T> {
+    Item(T),
+    /// So many raw bytes, to be read by [`Answer::raw`].
+    Bytes(u64),
+    /// The answer is whole.
+    Done,
+}
+
+impl Answer {
+    /// The next line. An answer that ends early is the error that it ends with.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Next<T>, Failure> {
+        let mut seen = 0;
+        let end = loop {
+            if let Some(at) = self.read[seen..].iter().position(|byte| *byte == b'\n') {
+                break seen + at;
+            }
+            seen = self.read.len();
+            if seen > MAX_LINE {
+                return Err(
+                    Problem::local("the daemon's answer is not understood: a line without end").into()
+                );
+            }
+            self.fill().await?;
+        };
+        let line = self.read.split_to(end + 1);
+        match decode::<Line<T>>(StatusCode::OK, &line)? {
+            Line::Item(item) => Ok(Next::Item(item)),
+            Line::Bytes(bytes) => Ok(Next::Bytes(bytes)),
+            Line::Failed(problem) => Err(problem.into()),
+            Line::Done => Ok(Next::Done),
+        }
+    }
+
+    /// The next raw bytes of `left`, which is counted down.
+    pub async fn raw(&mut self, left: &mut u64) -> Result<Bytes, Failure> {
+        if self.read.is_empty() {
+            self.fill().await?;
+        }
+        let some = self.read.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= some as u64;
+        Ok(self.read.split_to(some).freeze())
+    }
+
+    async fn fill(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
+                        self.read.extend_from_slice(data);
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) => return Err(self.daemon.lost(&error)),
+                None => return Err(self.daemon.cut_off()),
+            }
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 

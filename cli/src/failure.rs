@@ -11,6 +11,8 @@ pub enum Failure {
     Problem(Problem),
     /// Everything has been said already; only the exit code is left.
     Said(Fault),
+    /// Whoever read our output has enough of it.
+    Quiet,
 }
 
 impl From<Problem> for Failure {
@@ -36,6 +38,7 @@ impl Failure {
         match self {
             Self::Problem(problem) => problem.fault.exit_code(),
             Self::Said(fault) => fault.exit_code(),
+            Self::Quiet => 0,
         }
     }
 

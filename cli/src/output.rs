@@ -1,5 +1,7 @@
 //! What commands print: JSON for programs, aligned tables for people.
 
+pub mod csv;
+
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 

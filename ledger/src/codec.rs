@@ -13,6 +13,7 @@
 //! byte may be left over. Parts keep the store's pages small: large ones would go to files of their own, whose
 //! removal is not ordered with the log.
 
+use jiff::Timestamp;
 use mailferry_imap::{MailboxId, UidValidity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::error::{CommitError, ReadError};
 use crate::ledger::Rebuilt;
 use crate::message::{Counts, Intent, Message, SkippedFacts};
 use crate::record::{
-    Batch, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation, Security, Trust,
+    Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation, Security, Trust,
 };
 
 /// The longest short record.
@@ -53,7 +54,6 @@ macro_rules! stored {
 }
 
 stored! {
-    Batch => "batch",
     Mailbox => "mailbox",
     Folder => "folder",
     Learned => "learned credential",
@@ -68,6 +68,44 @@ stored! {
     OwnerOf => "address",
     Named => "folder name",
     NamedText => "text",
+}
+
+impl Stored for Batch {
+    const KIND: &'static str = "batch";
+    const VERSION: u8 = 2;
+
+    fn earlier(version: u8, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        (version == 1)
+            .then(|| postcard::take_from_bytes::<BatchV1>(bytes).map(|(old, rest)| (old.into(), rest)))
+    }
+}
+
+/// A batch before folders could be chosen.
+#[derive(Serialize, Deserialize)]
+struct BatchV1 {
+    name: String,
+    endpoint: String,
+    state: BatchState,
+    created: Timestamp,
+    started: Option<Timestamp>,
+    auto_start: bool,
+    error: Option<String>,
+}
+
+impl From<BatchV1> for Batch {
+    fn from(old: BatchV1) -> Self {
+        Self {
+            name: old.name,
+            endpoint: old.endpoint,
+            state: old.state,
+            created: old.created,
+            started: old.started,
+            auto_start: old.auto_start,
+            error: old.error,
+            include: Vec::new(),
+            exclude: Vec::new(),
+        }
+    }
 }
 
 impl Stored for Endpoint {
@@ -263,6 +301,23 @@ mod tests {
         assert_eq!((endpoint.admin_separator, endpoint.learn_credentials), ('*', true));
         assert_eq!(decode::<Endpoint>(&encode(&endpoint).unwrap()).unwrap(), endpoint);
         assert!(matches!(decode::<Endpoint>(&[3]), Err(ReadError::Newer { version: 3, .. })));
+    }
+
+    #[test]
+    fn a_batch_without_chosen_folders_takes_all() {
+        let old = BatchV1 {
+            name: "B".into(),
+            endpoint: "E".into(),
+            state: BatchState::Synced,
+            created: Timestamp::UNIX_EPOCH,
+            started: None,
+            auto_start: true,
+            error: Some("x".into()),
+        };
+        let batch: Batch = decode(&postcard::to_extend(&old, vec![1]).unwrap()).unwrap();
+        assert_eq!((batch.state, batch.error.as_deref()), (BatchState::Synced, Some("x")));
+        assert!(batch.include.is_empty() && batch.exclude.is_empty());
+        assert_eq!(decode::<Batch>(&encode(&batch).unwrap()).unwrap(), batch);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::codec::{self, Named, NamedText, OwnerOf, Stored};
 use crate::error::ReadError;
 use crate::key;
 use crate::ledger::{Ledger, Rebuilt};
-use crate::message::{Counts, Intent, Message};
+use crate::message::{Counts, Intent, Message, Skipped, SkippedFacts};
 use crate::record::{Batch, Endpoint, Folder, FolderId, Mailbox, Note, Observation};
 use crate::scan::{Intents, Messages, Scan, SkippedMessages};
 use crate::store::{Entry, Store};
@@ -199,6 +199,25 @@ impl Ledger {
     /// A mailbox's skipped messages by folder and UID, with what was noted about them; page by page.
     pub fn skipped(&self, mailbox: MailboxId) -> SkippedMessages {
         SkippedMessages(Scan::new(self, &key::of_mailbox(key::SKIPPED, mailbox)))
+    }
+
+    /// One skipped message with what was noted about it; `None` for one that is not skipped.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn skipped_message(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        uid: Uid,
+    ) -> Result<Option<Skipped>, ReadError> {
+        let at = MessageAt { mailbox, folder, uid };
+        let (message, facts) = self.shared().read(|store| {
+            let message: Option<Message> = record(store, &key::at(key::MESSAGE, at))?;
+            let facts: Option<SkippedFacts> = record(store, &key::at(key::SKIPPED, at))?;
+            Ok::<_, ReadError>((message, facts))
+        })?;
+        Ok(message.zip(facts).map(|(message, facts)| Skipped { folder, uid, message, facts }))
     }
 
     /// Messages and bytes of one folder.

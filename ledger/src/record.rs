@@ -142,6 +142,10 @@ pub struct Batch {
     pub auto_start: bool,
     /// Why it failed, for people.
     pub error: Option<String>,
+    /// Which folders go, as the operator typed them; none: all.
+    pub include: Vec<String>,
+    /// Which folders do not go.
+    pub exclude: Vec<String>,
 }
 
 /// Where a mailbox stands.

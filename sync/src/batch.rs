@@ -4,6 +4,7 @@
 //! What is wanted of a batch is in the ledger before anything is done about it, so a start of the program goes on
 //! with whatever was under way ([`Batches::run`]).
 
+pub mod account;
 mod add;
 mod endpoints;
 mod error;
@@ -41,6 +42,7 @@ use crate::error::PassError;
 use crate::fault::Fault;
 use crate::fleet::{Crew, Fleet, Workers, is_started};
 use crate::gate::Gate;
+use crate::plan::estimate;
 use crate::stragglers::{self, Straggler};
 use crate::watch::{DnsSettings, Watch};
 
@@ -293,6 +295,7 @@ impl Batches {
     pub async fn plan(&self, name: &str) -> Result<BatchPlan, BatchError> {
         let batch = self.desk.batch(name)?;
         let endpoint = self.desk.endpoint(&batch.endpoint)?;
+        let at_once = endpoint.max_concurrent_migrations;
         let (mut plans, problems) = self
             .each(name, move |desk: Arc<Desk>, mailbox| {
                 let endpoint = endpoint.clone();
@@ -300,7 +303,8 @@ impl Batches {
             })
             .await?;
         plans.sort_by(|a, b| a.address.cmp(&b.address));
-        Ok(BatchPlan { batch: batch.name, mailboxes: plans, problems })
+        let estimate = estimate(&plans, at_once, self.desk.fleet.rate(name, 0, 0));
+        Ok(BatchPlan { batch: batch.name, mailboxes: plans, problems, estimate })
     }
 
     /// Reads both sides of every mailbox anew and compares them, message by message.

@@ -70,6 +70,9 @@ pub enum LocalError {
         "no password for the source: give it in the CSV file and add the batch again, or let the endpoint learn it (endpoint add ... --learn-credentials)"
     )]
     NoPassword,
+    /// The batch chooses folders by words that this version does not know.
+    #[error("the batch's choice of folders does not read: {0}")]
+    Folder(String),
     /// Only the user's next login can tell the password.
     #[error("{0}")]
     AwaitsLogin(Awaits),

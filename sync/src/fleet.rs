@@ -27,8 +27,10 @@ use tracing::Instrument;
 
 use crate::batch::Rate;
 use crate::error::{LocalError, PassError};
+use crate::export::{Step, Wanted};
 use crate::plan::MailboxPlan;
 use crate::progress::Snapshot;
+use crate::retry::Retried;
 use crate::verify::VerifyReport;
 
 #[cfg(test)]
@@ -37,6 +39,9 @@ pub(crate) use crew::{Crew, Workers};
 use driver::{Driver, Order, View};
 use rate::Meter;
 pub(crate) use state::{derive, is_started};
+
+/// A worker that does not answer for so long is in the middle of a pass.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// All drivers. Clones share them.
 #[derive(Clone)]
@@ -165,6 +170,35 @@ impl Fleet {
         let place = self.yard.incremental_place(endpoint);
         let _place = place.acquire_owned().await;
         self.yard.crew.verify(mailbox, endpoint).0.await
+    }
+
+    /// Hands skipped messages out of the source. It only reads, so it may run beside the mailbox's own worker.
+    pub(crate) async fn export(
+        &self,
+        mailbox: MailboxId,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        out: mpsc::Sender<Step>,
+    ) -> Result<(), PassError> {
+        let place = self.yard.incremental_place(endpoint);
+        let _place = place.acquire_owned().await;
+        self.yard.crew.export(mailbox, endpoint, wanted, out).0.await
+    }
+
+    /// Skipped messages are taken on again, then there is a pass. A worker in the middle of one does so after it: nobody
+    /// waits for that.
+    pub(crate) async fn retry(&self, mailbox: MailboxId) -> Result<Retried, PassError> {
+        let (answer, answered) = oneshot::channel();
+        let orders = self.drivers().get(&mailbox).map(|driven| driven.orders.clone());
+        match orders {
+            Some(orders) if orders.send(Order::Retry(answer)).await.is_ok() => {
+                match tokio::time::timeout(BUSY, answered).await {
+                    Ok(answer) => answer.unwrap_or(Err(PassError::Stopped)),
+                    Err(_) => Ok(Retried { after_pass: true, ..Retried::default() }),
+                }
+            }
+            Some(_) | None => Err(PassError::Stopped),
+        }
     }
 
     /// What a mailbox is doing.

@@ -3,7 +3,9 @@
 //! Pure. Reversible: every folder of the source has at most one folder of the target and no two share one, and
 //! what was decided once (the ledger has it) is never decided anew. Names are worked on level by level, as text.
 
+pub mod filter;
 mod special;
+mod strip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +13,11 @@ use std::fmt;
 use mailferry_imap::FolderName;
 use mailferry_imap::response::{Listed, Namespaces};
 
-pub use special::{NOT_FOR_MAIL, Role};
+pub use special::Role;
+
+use filter::{Filter, Verdict, fold};
+use special::no_mail_names;
+use strip::Strip;
 
 /// What is known about the source.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +30,8 @@ pub struct Source {
     pub user_root: Option<String>,
     /// Which kind of server it is.
     pub kind: SourceKind,
+    /// Which folders the batch takes.
+    pub filter: Filter,
 }
 
 /// Whether names have a meaning of their own at the source.
@@ -72,6 +80,8 @@ pub enum Renamed {
     Characters,
     /// The name is reserved there.
     Reserved,
+    /// It lies deeper than the target allows.
+    Depth,
     /// Another folder has this name already, but for case.
     Collision,
 }
@@ -83,6 +93,7 @@ impl fmt::Display for Renamed {
             Self::Special(_) => "the target's own folder for it",
             Self::Characters => "characters that the target refuses",
             Self::Reserved => "name reserved at the target",
+            Self::Depth => "deeper than the target allows",
             Self::Collision => "another folder has this name but for case",
         })
     }
@@ -101,6 +112,10 @@ pub enum Stay {
     OutsideRoot,
     /// It holds no mail.
     NotMail,
+    /// The batch excludes it.
+    Excluded,
+    /// The batch includes others.
+    NotIncluded,
 }
 
 impl fmt::Display for Stay {
@@ -111,6 +126,8 @@ impl fmt::Display for Stay {
             Self::NotOwn => "other users' or shared",
             Self::OutsideRoot => "outside the user's root",
             Self::NotMail => "holds no mail",
+            Self::Excluded => "excluded by the batch",
+            Self::NotIncluded => "not among the folders that the batch includes",
         })
     }
 }
@@ -139,8 +156,18 @@ pub fn plan(source: &Source, target: &[Listed], known: &BTreeMap<FolderName, Fol
         let rank = |own: &Own<'_>| (own.levels.len(), own.role.is_none());
         (!a.folder.name.is_inbox()).cmp(&!b.folder.name.is_inbox()).then(rank(a).cmp(&rank(b)))
     });
+    let no_mail = match source.kind {
+        SourceKind::Exchange => {
+            let tops: Vec<String> = own.iter().map(Own::top).collect();
+            no_mail_names(tops.iter().map(String::as_str))
+        }
+        SourceKind::Plain => BTreeSet::new(),
+    };
+    let roles: Vec<(Role, Vec<String>)> =
+        own.iter().filter_map(|own| Some((own.role?, own.folded()))).collect();
     for own in &own {
-        let fate = match reason_to_stay(source.kind, own) {
+        let chosen = || own.reason_not_chosen(source, &roles);
+        let fate = match reason_to_stay(&no_mail, own).or_else(chosen) {
             Some(stay) => {
                 names.pass_through(own);
                 Fate::Stay(stay)
@@ -162,7 +189,37 @@ struct Own<'a> {
     role: Option<Role>,
 }
 
-fn reason_to_stay(kind: SourceKind, own: &Own<'_>) -> Option<Stay> {
+impl Own<'_> {
+    /// Its levels as the filter compares them.
+    fn folded(&self) -> Vec<String> {
+        self.levels.iter().map(|level| fold(&decode(level))).collect()
+    }
+
+    /// Its first level.
+    fn top(&self) -> String {
+        self.levels.first().map(|level| decode(level)).unwrap_or_default()
+    }
+
+    fn reason_not_chosen(&self, source: &Source, roles: &[(Role, Vec<String>)]) -> Option<Stay> {
+        if source.filter.is_empty() {
+            return None;
+        }
+        // What the namespace puts before it; the user's root is not typed.
+        let mut prefix = Vec::new();
+        if let (true, None, Some(delimiter)) = (self.stripped, &source.user_root, self.folder.delimiter) {
+            let all = self.folder.name.wire().split(|byte| *byte == delimiter);
+            prefix = all.map(|level| fold(&decode(level))).collect();
+            prefix.truncate(prefix.len().saturating_sub(self.levels.len()));
+        }
+        match source.filter.judge(&self.folded(), &prefix, roles) {
+            Verdict::Goes => None,
+            Verdict::Excluded => Some(Stay::Excluded),
+            Verdict::NotIncluded => Some(Stay::NotIncluded),
+        }
+    }
+}
+
+fn reason_to_stay(no_mail: &BTreeSet<String>, own: &Own<'_>) -> Option<Stay> {
     let has = |names: &[&str]| {
         own.folder.attributes.iter().any(|known| names.iter().any(|name| known.eq_ignore_ascii_case(name)))
     };
@@ -172,95 +229,7 @@ fn reason_to_stay(kind: SourceKind, own: &Own<'_>) -> Option<Stay> {
     if has(&["\\All", "\\Flagged", "\\Important"]) {
         return Some(Stay::Virtual);
     }
-    let top = own.levels.first().map(|level| decode(level)).unwrap_or_default();
-    let no_mail =
-        kind == SourceKind::Exchange && NOT_FOR_MAIL.iter().any(|name| name.eq_ignore_ascii_case(&top));
-    no_mail.then_some(Stay::NotMail)
-}
-
-/// What comes off the front of the source's names.
-struct Strip {
-    /// On the wire, with the delimiter at its end; empty for nothing.
-    prefix: Vec<u8>,
-    /// Whether it is the operator's `UserRoot`: then what lies outside stays behind.
-    root: bool,
-}
-
-impl Strip {
-    fn of(source: &Source, listed: &[&Listed]) -> Self {
-        let delimiter = listed.iter().find_map(|folder| folder.delimiter);
-        if let (Some(root), Some(delimiter)) = (&source.user_root, delimiter) {
-            let levels: Vec<Vec<u8>> =
-                root.split('/').filter(|level| !level.is_empty()).map(mailferry_imap::utf7::encode).collect();
-            let mut prefix = levels.join(&delimiter);
-            // The path may have been given with the server's own delimiter.
-            prefix.push(delimiter);
-            return Self { prefix, root: true };
-        }
-        if let Some(personal) = source.namespaces.personal.first() {
-            return Self { prefix: personal.prefix.wire().to_vec(), root: false };
-        }
-        // No NAMESPACE: where everything lies below INBOX, that is the prefix.
-        let mut below =
-            delimiter.map(|delimiter| [b"INBOX".as_slice(), &[delimiter]].concat()).unwrap_or_default();
-        let others = || listed.iter().filter(|folder| !folder.name.is_inbox());
-        if others().count() == 0 || !others().all(|folder| starts_with(folder.name.wire(), &below)) {
-            below.clear();
-        }
-        Self { prefix: below, root: false }
-    }
-
-    /// The folder's levels below the prefix, and whether that was taken off.
-    fn levels(&self, source: &Source, folder: &Listed) -> Result<(Vec<Vec<u8>>, bool), Stay> {
-        let split = |name: &[u8]| -> Vec<Vec<u8>> {
-            match folder.delimiter {
-                Some(delimiter) => name.split(|byte| *byte == delimiter).map(<[u8]>::to_vec).collect(),
-                None => vec![name.to_vec()],
-            }
-        };
-        let wire = folder.name.wire();
-        if self.root {
-            let root = &self.prefix[..self.prefix.len() - 1];
-            if wire == root {
-                return Ok((vec![b"INBOX".to_vec()], true));
-            }
-            let rest = starts_with(wire, &self.prefix).then(|| &wire[self.prefix.len()..]);
-            return rest
-                .filter(|rest| !rest.is_empty())
-                .map(|rest| (split(rest), true))
-                .ok_or(Stay::OutsideRoot);
-        }
-        if folder.name.is_inbox() {
-            return Ok((vec![b"INBOX".to_vec()], false));
-        }
-        let foreign = source.namespaces.other.iter().chain(&source.namespaces.shared);
-        let own_is_longer = |prefix: &[u8]| !self.prefix.is_empty() && self.prefix.len() > prefix.len();
-        for namespace in foreign {
-            let prefix = namespace.prefix.wire();
-            let bare =
-                namespace.delimiter.and_then(|delimiter| prefix.strip_suffix(&[delimiter])).unwrap_or(prefix);
-            let inside = starts_with(wire, prefix) || wire == bare;
-            if !prefix.is_empty() && inside && !(own_is_longer(prefix) && starts_with(wire, &self.prefix)) {
-                return Err(Stay::NotOwn);
-            }
-        }
-        if !self.prefix.is_empty() && starts_with(wire, &self.prefix) && wire.len() > self.prefix.len() {
-            return Ok((split(&wire[self.prefix.len()..]), true));
-        }
-        Ok((split(wire), false))
-    }
-}
-
-/// `INBOX` at the front in any case, all else exactly.
-fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
-    let Some(start) = name.get(..prefix.len()) else { return false };
-    let inbox = prefix.len().min(5);
-    let same_head = if prefix[..inbox].eq_ignore_ascii_case(b"INBOX") {
-        start[..inbox].eq_ignore_ascii_case(b"INBOX")
-    } else {
-        start[..inbox] == prefix[..inbox]
-    };
-    same_head && start[inbox..] == prefix[inbox..]
+    no_mail.contains(&own.top().to_lowercase()).then_some(Stay::NotMail)
 }
 
 /// Each role to one folder: by attribute, else the top-level folder with the likeliest name.
@@ -291,6 +260,8 @@ struct Names {
     /// What the target calls its folders: folded to real.
     existing: BTreeMap<String, String>,
     roles: BTreeMap<Role, String>,
+    /// Names at the top, folded, that no mail is put under.
+    reserved: BTreeSet<String>,
     /// Where the children of a source path go.
     parents: BTreeMap<Vec<Vec<u8>>, String>,
 }
@@ -315,8 +286,10 @@ impl Names {
             let name = found.map_or_else(|| role.default_name().to_owned(), |folder| folder.name.to_text());
             roles.insert(role, name);
         }
+        let tops: Vec<String> = target.iter().map(|folder| folder.name.to_text()).collect();
         Self {
             delimiter: char::from(delimiter),
+            reserved: no_mail_names(tops.iter().map(String::as_str)),
             taken: known.values().map(|name| name.to_text().to_lowercase()).collect(),
             existing: target
                 .iter()
@@ -385,6 +358,14 @@ impl Names {
         let mut why = own.stripped.then_some(Renamed::Prefix);
         let mut path = String::new();
         for depth in 1..=own.levels.len() {
+            if depth > MAX_DEPTH {
+                // Deeper than the target goes: what is left becomes part of the last level's name.
+                let (level, _) = self.clean(&own.levels[depth - 1]);
+                path.push('_');
+                path.push_str(&level);
+                why = Some(Renamed::Depth);
+                continue;
+            }
             if depth < own.levels.len()
                 && let Some(parent) = self.parents.get(&own.levels[..depth])
             {
@@ -396,7 +377,8 @@ impl Names {
                 why = Some(Renamed::Characters);
             }
             if depth == 1
-                && (is_reserved(&level) || level.eq_ignore_ascii_case("INBOX") && own.levels.len() == 1)
+                && (self.reserved.contains(&level.to_lowercase())
+                    || level.eq_ignore_ascii_case("INBOX") && own.levels.len() == 1)
             {
                 level.push_str(" (2)");
                 why = Some(Renamed::Reserved);
@@ -424,12 +406,11 @@ impl Names {
     }
 }
 
+/// How deep Exchange Online lets folders lie.
+const MAX_DEPTH: usize = 300;
+
 /// The longest level of a name, in characters.
 const MAX_LEVEL: usize = 240;
-
-fn is_reserved(level: &str) -> bool {
-    NOT_FOR_MAIL.iter().any(|name| name.eq_ignore_ascii_case(level))
-}
 
 /// A level as text. What is no modified UTF-7 is UTF-8, or its odd bytes are written as `%E9`: no two levels become one.
 fn decode(level: &[u8]) -> String {

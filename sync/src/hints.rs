@@ -36,6 +36,8 @@ struct Known {
     bodies: BTreeSet<(FolderName, Uid)>,
     transfers: Vec<Transfer>,
     served: Option<Instant>,
+    /// Folders that the batch leaves out: what happens there is nothing to us.
+    left_out: BTreeSet<FolderName>,
 }
 
 impl Known {
@@ -139,6 +141,15 @@ impl Hints {
         known.named.insert(name.clone());
     }
 
+    /// Notes which folders the batch leaves out.
+    pub(crate) fn leave_out(&self, folders: impl Iterator<Item = FolderName>) {
+        self.known().left_out = folders.collect();
+    }
+
+    fn is_left_out(&self, folder: &FolderName) -> bool {
+        self.known().left_out.contains(folder)
+    }
+
     /// Asks for everything.
     pub(crate) fn ask_everything(&self) {
         self.known().everything = true;
@@ -176,7 +187,7 @@ impl MailboxWorker {
         let ledger = self.context.ledger.clone();
         let Some(mut folder) = ledger.folder_by_source(self.mailbox, name)? else {
             // The first pass has not been here, or the folder is new: listing finds it.
-            if ledger.folders(self.mailbox)?.is_empty() {
+            if ledger.folders(self.mailbox)?.is_empty() || self.hints.is_left_out(name) {
                 return Ok(());
             }
             self.hints.ask_everything_of(name);

@@ -8,7 +8,9 @@ use mailferry_imap::{FolderName, UidSet};
 use mailferry_ledger::{Folder, Mailbox, MessageState};
 use tracing::{debug, info, warn};
 
-use crate::folders::{self, Fate, Planned, SourceKind};
+use crate::error::LocalError;
+use crate::folders::filter::Filter;
+use crate::folders::{self, Fate, Planned, SourceKind, Stay};
 use crate::look;
 use crate::pace::{Meaning, meaning};
 use crate::transfer::Unknown;
@@ -99,6 +101,7 @@ impl MailboxWorker {
             namespaces,
             user_root: mailbox.user_root.clone(),
             kind: if exchange { SourceKind::Exchange } else { SourceKind::Plain },
+            filter: self.filter(mailbox)?,
         };
         let status = listed
             .into_iter()
@@ -114,7 +117,19 @@ impl MailboxWorker {
             plan = folders::plan(&view, &there, &known);
             target = Some(there);
         }
+        self.hints.leave_out(plan.iter().filter_map(|planned| match planned.fate {
+            Fate::Stay(Stay::Excluded | Stay::NotIncluded) => Some(planned.source.clone()),
+            Fate::Stay(_) | Fate::Copy { .. } => None,
+        }));
         Ok(Listing { plan, status, subscribed, target })
+    }
+
+    /// Which folders the batch takes.
+    fn filter(&self, mailbox: &Mailbox) -> Result<Filter, Trouble> {
+        let batch =
+            self.context.ledger.batch(&mailbox.batch)?.ok_or(Trouble::Local(LocalError::NoMailbox))?;
+        Filter::parse(&batch.include, &batch.exclude)
+            .map_err(|(line, error)| Trouble::Local(LocalError::Folder(format!("{line:?}: {error}"))))
     }
 
     /// Brings folders of target and ledger in line with the source's. Returns those that are copied, in their order.

@@ -37,6 +37,23 @@ pub(crate) async fn facts(session: &mut Session, set: &UidSet) -> Result<Vec<Fac
     Ok(facts)
 }
 
+/// UID, date and size of these, as they come: for walks in which nothing else counts, whose memory must not grow with
+/// what is looked at.
+pub(crate) async fn sizes(
+    session: &mut Session,
+    set: &UidSet,
+    mut on: impl FnMut(Uid, InternalDate, u64) + Send,
+) -> Result<(), net::Error> {
+    session
+        .uid_fetch(set, "UID INTERNALDATE RFC822.SIZE", |fetched: Fetched| {
+            // A change of flags alone, told by the way, is no answer.
+            if let (Some(uid), Some(size)) = (fetched.uid, fetched.size) {
+                on(uid, fetched.internal_date.unwrap_or_else(epoch), size);
+            }
+        })
+        .await
+}
+
 /// UID and flags of these, ascending; with `since`, of those that changed since then (CONDSTORE).
 pub(crate) async fn flags(
     session: &mut Session,

@@ -1,18 +1,24 @@
 //! What a pass would do, before anything is written: folders, figures, and what stays behind and why.
 
+mod estimate;
+
 use std::collections::BTreeMap;
 
-use mailferry_imap::{Flags, InternalDate};
-use mailferry_ledger::{FolderId, MessageState, SkipReason};
+use jiff::Timestamp;
+use mailferry_imap::{InternalDate, Uid, UidSet};
+use mailferry_ledger::{Folder, FolderId, Ledger, MessageState, SkipReason};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PassError;
 use crate::folders::Fate;
 use crate::limits::{Item, beyond_item_limit};
-use crate::look::{self, Fact};
+use crate::look;
 use crate::sides::from_uid;
 use crate::trouble::Trouble;
 use crate::worker::MailboxWorker;
+
+pub use estimate::Estimate;
+pub(crate) use estimate::estimate;
 
 /// The plan of one mailbox.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -35,6 +41,9 @@ pub struct MailboxPlan {
     pub too_large: u64,
     /// Messages beyond the item limit.
     pub over_item_limit: u64,
+    /// Messages that an earlier pass gave up: refused, or not given by the source.
+    #[serde(default)]
+    pub given_up: u64,
     /// The messages that would be skipped, the first [`MAX_LISTED`] of them.
     pub skipped: Vec<PlannedSkip>,
 }
@@ -78,6 +87,12 @@ impl MailboxWorker {
     /// # Errors
     /// [`PassError`].
     pub async fn plan(&mut self) -> Result<MailboxPlan, PassError> {
+        let throttled =
+            self.context.ledger.mailbox(self.mailbox)?.and_then(|mailbox| mailbox.throttled_until);
+        if let Some(until) = throttled.filter(|until| *until > Timestamp::now()) {
+            // The target may have to be asked for its folders.
+            return Err(PassError::Throttled { until, text: "the target asked to wait".to_owned() });
+        }
         let mut attempt = 0;
         loop {
             match Box::pin(self.draw_plan()).await {
@@ -94,7 +109,7 @@ impl MailboxWorker {
         let listing = self.list(&mailbox).await?;
         let mut plan = MailboxPlan { address: mailbox.address, ..MailboxPlan::default() };
         let mut items = Vec::new();
-        let mut sizes = BTreeMap::new();
+        let mut sizes: BTreeMap<FolderId, Vec<(Uid, u64)>> = BTreeMap::new();
         // Folders have no number before the first pass: their place in the plan serves as one.
         for (place, planned) in (1..).zip(&listing.plan) {
             let place = FolderId(place);
@@ -110,58 +125,101 @@ impl MailboxWorker {
             if let Some(status) = status.filter(|status| copied && status.messages != Some(0)) {
                 let source = self.source().await?;
                 source.examine(&planned.source).await?;
-                let facts = look::facts(&mut source.session, &from_uid(1)).await.map_err(Trouble::source)?;
                 let known = known.filter(|known| Some(known.source_validity) == status.uid_validity);
-                for fact in facts {
-                    folder.messages += 1;
-                    folder.bytes += fact.size;
-                    let record = match &known {
-                        Some(known) => ledger.message(known.mailbox, known.id, fact.uid)?,
-                        None => None,
-                    };
-                    match record.map(|record| record.state) {
-                        Some(MessageState::Mirrored { .. }) => plan.mirrored += 1,
-                        Some(MessageState::Skipped(
-                            SkipReason::Refused(_) | SkipReason::Unreadable(_) | SkipReason::Stub,
-                        )) => {}
-                        _ if fact.size > limits.max_message_bytes => {
-                            plan.too_large += 1;
-                            plan.list(&name, &fact, &SkipReason::TooLarge);
-                        }
-                        _ => {
-                            sizes.insert((place, fact.uid), fact.size);
-                            items.push(Item { folder: place, uid: fact.uid, date: fact.date });
-                        }
+                let settled = match &known {
+                    Some(known) => Settled::of(&ledger, known)?,
+                    None => Settled::default(),
+                };
+                let sizes = sizes.entry(place).or_default();
+                let mut seen = UidSet::new();
+                look::sizes(&mut source.session, &from_uid(1), |uid, date, size| {
+                    if seen.contains(uid) {
+                        return;
                     }
-                }
+                    seen.insert(uid);
+                    folder.messages += 1;
+                    folder.bytes += size;
+                    if settled.mirrored.contains(uid) {
+                        plan.mirrored += 1;
+                    } else if settled.given_up.contains(uid) {
+                        plan.given_up += 1;
+                    } else if size > limits.max_message_bytes {
+                        plan.too_large += 1;
+                        plan.list(&name, uid, date, size, &SkipReason::TooLarge);
+                    } else {
+                        items.push(Item { folder: place, uid, date });
+                        sizes.push((uid, size));
+                        plan.bytes_to_copy += size;
+                    }
+                })
+                .await
+                .map_err(Trouble::source)?;
             }
             plan.messages += folder.messages;
             plan.bytes += folder.bytes;
+            if !copied {
+                // How many stay behind is worth knowing; they are not the plan's.
+                folder.messages = status.and_then(|status| status.messages).unwrap_or_default().into();
+            }
             plan.folders.push(folder);
         }
+        sizes.values_mut().for_each(|sizes| sizes.sort_unstable());
         let stay = beyond_item_limit(&mut items, plan.mirrored, limits.max_items);
         plan.over_item_limit = stay.len() as u64;
         for item in stay {
-            let size = sizes.remove(&(item.folder, item.uid)).unwrap_or_default();
+            let size = size_of(&sizes, &item);
+            plan.bytes_to_copy = plan.bytes_to_copy.saturating_sub(size);
             let at = usize::try_from(item.folder.0).unwrap_or(usize::MAX).saturating_sub(1);
             let name = plan.folders.get(at).map(|folder| folder.source.clone()).unwrap_or_default();
-            let fact = Fact { uid: item.uid, flags: Flags::default(), date: item.date, size };
-            plan.list(&name, &fact, &SkipReason::ItemLimit);
+            plan.list(&name, item.uid, item.date, size, &SkipReason::ItemLimit);
         }
         plan.to_copy = items.len() as u64;
-        plan.bytes_to_copy = sizes.values().sum();
         Ok(plan)
     }
 }
 
+/// What an earlier pass settled in a folder.
+#[derive(Default)]
+struct Settled {
+    mirrored: UidSet,
+    /// Refused, unreadable, or a stub: not tried again by itself.
+    given_up: UidSet,
+}
+
+impl Settled {
+    fn of(ledger: &Ledger, folder: &Folder) -> Result<Self, Trouble> {
+        let mut settled = Self::default();
+        for message in ledger.messages(folder.mailbox, folder.id) {
+            let (uid, message) = message?;
+            match message.state {
+                MessageState::Mirrored { .. } => settled.mirrored.insert(uid),
+                MessageState::Skipped(
+                    SkipReason::Refused(_) | SkipReason::Unreadable(_) | SkipReason::Stub,
+                ) => settled.given_up.insert(uid),
+                MessageState::Skipped(SkipReason::TooLarge | SkipReason::ItemLimit)
+                | MessageState::Pending
+                | MessageState::Gone => {}
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// An item's size, from those of its folder by UID.
+fn size_of(sizes: &BTreeMap<FolderId, Vec<(Uid, u64)>>, item: &Item) -> u64 {
+    let Some(sizes) = sizes.get(&item.folder) else { return 0 };
+    let at = sizes.binary_search_by_key(&item.uid, |(uid, _)| *uid);
+    at.ok().and_then(|at| sizes.get(at)).map_or(0, |(_, size)| *size)
+}
+
 impl MailboxPlan {
-    fn list(&mut self, folder: &str, fact: &Fact, reason: &SkipReason) {
+    fn list(&mut self, folder: &str, uid: Uid, date: InternalDate, size: u64, reason: &SkipReason) {
         if self.skipped.len() < MAX_LISTED {
             self.skipped.push(PlannedSkip {
                 folder: folder.to_owned(),
-                uid: fact.uid.value(),
-                size: fact.size,
-                date: fact.date,
+                uid: uid.value(),
+                size,
+                date,
                 reason: reason.to_string(),
             });
         }

@@ -18,6 +18,7 @@ use crate::hints::Hints;
 use crate::pace::Pace;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
+use crate::retry::Retried;
 use crate::sides::{Source, Target};
 use crate::trouble::Trouble;
 use crate::verify::VerifyReport;
@@ -43,6 +44,8 @@ pub enum Command {
     Verify(oneshot::Sender<Result<VerifyReport, PassError>>),
     /// The operator's word: the next pass carries the held deletions over, whatever the cap.
     AllowDeletions(oneshot::Sender<()>),
+    /// Skipped messages become pending again where that makes sense.
+    Retry(oneshot::Sender<Result<Retried, PassError>>),
 }
 
 /// What a pass did.
@@ -216,6 +219,9 @@ impl MailboxWorker {
             Command::AllowDeletions(answer) => {
                 self.allowed = Deletions::All;
                 let _ = answer.send(());
+            }
+            Command::Retry(answer) => {
+                let _ = answer.send(self.retry_skipped().await);
             }
         }
     }

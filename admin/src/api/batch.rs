@@ -1,20 +1,23 @@
 //! `/v1/batches`.
 
-use super::{body, reading};
+use super::{body, reading, streaming};
 use crate::{
     parts::Parts,
     problem::Problem,
     shape::{BatchDetail, Done, RemoveBatch},
+    stream::Gone,
 };
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
+    response::Response,
 };
 use mailferry_sync::batch::{
-    BatchError, BatchPlan, BatchStatus, BatchVerification, NewBatch, Removal, Report, Start,
+    BatchError, BatchPlan, BatchStatus, BatchVerification, NewBatch, Removal, Report, Start, account::Which,
 };
 use serde::Deserialize;
+use std::ops::ControlFlow;
 
 pub(super) async fn list(State(parts): State<Parts>) -> Result<Json<Vec<BatchStatus>>, Problem> {
     reading(move || parts.batches.status()).await
@@ -39,6 +42,17 @@ pub(super) async fn show(
 pub(super) struct New {
     endpoint: String,
     start: Start,
+    /// Folders, as JSON lists of texts.
+    #[serde(default)]
+    include: Option<String>,
+    #[serde(default)]
+    exclude: Option<String>,
+}
+
+fn folders(list: Option<String>) -> Result<Vec<String>, Problem> {
+    let read = |list: String| serde_json::from_str(&list);
+    let list = list.map(read).transpose();
+    Ok(list.map_err(|error| Problem::usage(format!("include, exclude: {error}")))?.unwrap_or_default())
 }
 
 pub(super) async fn add(
@@ -47,8 +61,11 @@ pub(super) async fn add(
     query: Result<Query<New>, axum::extract::rejection::QueryRejection>,
     csv: Bytes,
 ) -> Result<Json<BatchStatus>, Problem> {
-    let Query(New { endpoint, start }) = query.map_err(|error| Problem::usage(error.body_text()))?;
-    Ok(Json(parts.batches.add(NewBatch { name, endpoint, csv: csv.into(), start }).await?))
+    let Query(New { endpoint, start, include, exclude }) =
+        query.map_err(|error| Problem::usage(error.body_text()))?;
+    let (include, exclude) = (folders(include)?, folders(exclude)?);
+    let new = NewBatch { name, endpoint, csv: csv.into(), start, include, exclude };
+    Ok(Json(parts.batches.add(new).await?))
 }
 
 pub(super) async fn start(
@@ -91,6 +108,31 @@ pub(super) async fn report(
     Path(name): Path<String>,
 ) -> Result<Json<Report>, Problem> {
     reading(move || parts.batches.report(&name)).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Told {
+    messages: Which,
+}
+
+/// The account, streamed.
+pub(super) async fn account(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    query: Result<Query<Told>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Told { messages }) = query.map_err(|error| Problem::usage(error.body_text()))?;
+    if parts.batches.batch_status(&name).is_err() {
+        parts.batches.report(&name)?; // A name that is not there is a 404.
+    }
+    Ok(streaming(move |outlet| {
+        let each = |line| match outlet.blocking_item(line) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Gone) => ControlFlow::Break(()),
+        };
+        Ok(parts.batches.account(&name, messages, each)?)
+    }))
 }
 
 pub(super) async fn remove(

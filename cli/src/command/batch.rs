@@ -24,13 +24,15 @@ use std::{
 
 mod account;
 mod progress;
+mod report;
 
 pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Failure> {
     let daemon = Daemon::find(global)?;
     match batch {
-        Batch::Add { name, endpoint, csv, auto_start } => {
+        Batch::Add { name, endpoint, csv, auto_start, include, exclude } => {
             let start = if auto_start { Start::AtOnce } else { Start::Later };
-            add(&daemon, &name, &endpoint, &csv, start, format).await
+            let query = query(&endpoint, start, &include, &exclude);
+            add(&daemon, &name, &query, &csv, format).await
         }
         Batch::Start { name, wait } => {
             let outcome = verb(&daemon, &name, "start").await?;
@@ -83,10 +85,8 @@ pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Fa
             }
             Ok(())
         }
-        Batch::Report { name } => {
-            let report: Report = daemon.read(&path(&name, "/report")).await?;
-            show_report(&report, format);
-            Ok(())
+        Batch::Report { name, format: kind, to } => {
+            report::run(&daemon, &name, kind, to.as_deref(), format).await
         }
         Batch::Remove { name, force: _, reason } => {
             let body = RemoveBatch { force_reason: reason, by: operator() };
@@ -110,21 +110,25 @@ async fn verb(daemon: &Daemon, name: &str, verb: &str) -> Result<Done, Failure> 
     daemon.write(Method::POST, &path(name, &format!("/{verb}")), &serde_json::json!({})).await
 }
 
-async fn add(
-    daemon: &Daemon,
-    name: &str,
-    endpoint: &str,
-    file: &Path,
-    start: Start,
-    format: Format,
-) -> Result<(), Failure> {
-    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    let csv = read_csv(file).map_err(|error| Problem::usage(format!("{shown}: {error}")))?;
+/// What stands behind the `?` of a new batch.
+fn query(endpoint: &str, start: Start, include: &[String], exclude: &[String]) -> String {
     let start = match start {
         Start::AtOnce => "at-once",
         Start::Later => "later",
     };
-    let path = path(name, &format!("?endpoint={}&start={start}", segment(endpoint)));
+    let mut query = format!("?endpoint={}&start={start}", segment(endpoint));
+    for (key, folders) in [("include", include), ("exclude", exclude)] {
+        if !folders.is_empty() {
+            query.push_str(&format!("&{key}={}", segment(&serde_json::json!(folders).to_string())));
+        }
+    }
+    query
+}
+
+async fn add(daemon: &Daemon, name: &str, query: &str, file: &Path, format: Format) -> Result<(), Failure> {
+    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let csv = read_csv(file).map_err(|error| Problem::usage(format!("{shown}: {error}")))?;
+    let path = path(name, query);
     let status: BatchStatus = daemon
         .send(Method::POST, &path, csv.into(), "text/csv")
         .await
@@ -266,6 +270,11 @@ fn early(mailboxes: &[MailboxStatus]) -> String {
 
 fn detail(found: &BatchDetail) -> String {
     let mut text = table(std::slice::from_ref(&found.status)).text();
+    for (what, folders) in [("only", &found.status.include), ("without", &found.status.exclude)] {
+        if !folders.is_empty() {
+            text.push_str(&format!("{what} {}\n", output::printable(&folders.join(", "))));
+        }
+    }
     text.push('\n');
     text.push_str(&mailbox::table(&found.mailboxes).text());
     text.push_str(&early(&found.mailboxes));
@@ -276,22 +285,6 @@ fn detail(found: &BatchDetail) -> String {
 /// Our own text of several lines, strangers' control characters taken out of each.
 fn output_lines(text: &str) -> String {
     text.lines().map(output::printable).collect::<Vec<_>>().join("\n")
-}
-
-fn show_report(report: &Report, format: Format) {
-    if format == Format::Json {
-        return output::json(report);
-    }
-    let mut text = format!("report of batch {} at {}\n\n", report.batch.name, moment(Some(report.at)));
-    if let Some(forced) = &report.forced {
-        text.push_str(&output::printable(&format!("removed by force by {}: {}", forced.by, forced.reason)));
-        text.push_str("\n\n");
-    }
-    text.push_str(&table(std::slice::from_ref(&report.batch)).text());
-    text.push('\n');
-    text.push_str(&mailbox::table(&report.mailboxes).text());
-    text.push_str(&format!("\n{}\n", output_lines(&report.gate.to_string())));
-    output::say(&text);
 }
 
 #[cfg(test)]

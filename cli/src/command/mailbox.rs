@@ -9,7 +9,12 @@ use crate::{
 };
 use hyper::Method;
 use mailferry_admin::shape::{By, Done};
-use mailferry_sync::batch::{Credential, MailboxDetail, MailboxStatus};
+use mailferry_sync::{
+    batch::{Credential, MailboxDetail, MailboxStatus},
+    retry::Retried,
+};
+
+mod export;
 
 pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<(), Failure> {
     let daemon = Daemon::find(global)?;
@@ -32,15 +37,14 @@ pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<()
         }
         Mailbox::Retry { address } => {
             let path = format!("/v1/mailboxes/{}/retry", segment(&address));
-            let outcome: Done = daemon.write(Method::POST, &path, &serde_json::json!({})).await?;
-            done(
-                outcome,
-                format,
-                &format!("{address} is tried again"),
-                &format!("{address} needs no new try"),
-            );
+            let retried: Retried = daemon.write(Method::POST, &path, &serde_json::json!({})).await?;
+            match format {
+                Format::Json => output::json(&retried),
+                Format::Human => output::say(&retried_text(&address, &retried)),
+            }
             Ok(())
         }
+        Mailbox::ExportSkipped { address, to } => export::run(&daemon, &address, &to, format).await,
     }
 }
 
@@ -55,6 +59,24 @@ async fn list(daemon: &Daemon, batch: Option<&str>, format: Format) -> Result<()
         Format::Human => output::say(&table(&mailboxes).text()),
     }
     Ok(())
+}
+
+fn retried_text(address: &str, retried: &Retried) -> String {
+    if retried.after_pass {
+        return format!("a pass of {address} is under way; skipped messages are tried again after it\n");
+    }
+    let mut text = match retried.messages {
+        0 => format!("{address} is tried again\n"),
+        messages => format!("{address} is tried again, {} skipped messages too\n", number(messages)),
+    };
+    for (reason, messages) in &retried.stay {
+        let (messages, reason) = (number(*messages), output::printable(reason));
+        text.push_str(&format!("{messages} stay skipped ({reason}): trying again changes nothing\n"));
+    }
+    if !retried.stay.is_empty() {
+        text.push_str(&format!("mailferry mailbox export-skipped {address} --to DIR writes them to files\n"));
+    }
+    text
 }
 
 /// Mailboxes, one a row.
@@ -197,6 +219,10 @@ fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
             text.push_str("nothing was skipped\n");
         } else {
             text.push_str(&table.text());
+            text.push_str(&format!(
+                "\nmailferry mailbox export-skipped {} --to DIR writes them to files\n",
+                status.address
+            ));
         }
     } else if tally.skipped > 0 {
         text.push_str(&format!(

@@ -60,6 +60,8 @@ pub(crate) fn batch(name: &str) -> Batch {
         started: None,
         auto_start: false,
         error: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
     }
 }
 

@@ -163,6 +163,8 @@ async fn skipped_messages_are_listed_with_what_is_known_until_they_are_not_skipp
     let skipped: Vec<_> = ledger.skipped(TERRY).map(Result::unwrap).collect();
     assert_eq!(skipped.iter().map(|one| one.uid.value()).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(skipped[0].facts, facts(&"ö".repeat(150)));
+    let one = |n| ledger.skipped_message(TERRY, INBOX, uid(n)).unwrap();
+    assert_eq!((one(1), one(2), one(3)), (Some(skipped[0].clone()), Some(skipped[1].clone()), None));
     assert_eq!(skipped[0].message.state, MessageState::Skipped(SkipReason::TooLarge));
     let MessageState::Skipped(reason) = &skipped[1].message.state else { panic!() };
     assert_eq!(reason.to_string(), format!("refused: {}", "x".repeat(500)));

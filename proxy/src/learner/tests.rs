@@ -41,6 +41,8 @@ async fn place(rows: &[(&str, Option<&str>, Option<&str>)]) -> Place {
         started: None,
         auto_start: false,
         error: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
     });
     let mut mailboxes = Vec::new();
     for (number, (user_name, password, user_root)) in rows.iter().enumerate() {

@@ -204,6 +204,8 @@ async fn mailbox(ledger: &Ledger) -> MailboxId {
         started: None,
         auto_start: false,
         error: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
     });
     change.put_mailbox(Mailbox {
         id,

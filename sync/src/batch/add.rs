@@ -6,6 +6,7 @@ use mailferry_ledger::{Batch, BatchState, Mailbox, MailboxState, Route};
 use super::spec::check_name;
 use super::{BatchError, Desk, NewBatch, Start};
 use crate::csv::{self, Column, Passwords, Problem, Problems, Row, Wrong};
+use crate::folders::filter::Filter;
 
 impl Desk {
     /// Adds a batch, or renews the passwords of one that has the very same mailboxes.
@@ -15,7 +16,12 @@ impl Desk {
         let passwords =
             if endpoint.learn_credentials { Passwords::MayBeLearned } else { Passwords::Required };
         let rows = csv::parse(&new.csv, passwords)?;
+        Filter::parse(&new.include, &new.exclude)
+            .map_err(|(line, error)| BatchError::Folder { line: line.to_owned(), error })?;
         match self.ledger.batch(&new.name)? {
+            Some(batch) if (&batch.include, &batch.exclude) != (&new.include, &new.exclude) => {
+                Err(BatchError::OtherFolders(batch.name))
+            }
             Some(batch) if batch.endpoint == new.endpoint => self.renew(&batch, &rows).await,
             Some(batch) => Err(BatchError::NameTaken(batch.name)),
             None => self.import(new, &rows).await,
@@ -38,6 +44,8 @@ impl Desk {
             started,
             auto_start: new.start == Start::AtOnce,
             error: None,
+            include: new.include.clone(),
+            exclude: new.exclude.clone(),
         });
         for row in rows {
             let id = change.new_mailbox_id();

@@ -6,6 +6,7 @@ use mailferry_ledger::{CommitError, ReadError, VaultError};
 use crate::csv;
 use crate::error::PassError;
 use crate::fault::Fault;
+use crate::folders::filter::FilterError;
 use crate::gate::Gate;
 
 /// Why a verb was refused.
@@ -41,6 +42,17 @@ pub enum BatchError {
     /// A batch of this name exists, with other mailboxes or another endpoint.
     #[error("there is a batch {0:?} already, with other mailboxes")]
     NameTaken(String),
+    /// The same batch with other folders chosen.
+    #[error("there is a batch {0:?} already, with other folders included or excluded")]
+    OtherFolders(String),
+    /// A folder is chosen in words that mean nothing.
+    #[error("folder {line:?}: {error}")]
+    Folder {
+        /// As typed.
+        line: String,
+        /// What is wrong.
+        error: FilterError,
+    },
     /// The endpoint still has batches.
     #[error("endpoint {endpoint:?} is used by batch {batch:?}")]
     EndpointInUse {
@@ -101,6 +113,8 @@ impl BatchError {
             | Self::NoMailbox(_)
             | Self::Unfit { .. }
             | Self::NameTaken(_)
+            | Self::OtherFolders(_)
+            | Self::Folder { .. }
             | Self::EndpointInUse { .. }
             | Self::Csv(_)
             | Self::NoReason
@@ -121,6 +135,12 @@ impl BatchError {
             Self::Removed { batch, .. } => format!("mailferry batch report {batch} shows what is kept of it"),
             Self::NoMailbox(_) => "mailferry mailbox list shows those that there are".into(),
             Self::Unfit { .. } => String::new(),
+            Self::OtherFolders(batch) => {
+                format!("give the same --include and --exclude as before, or remove batch {batch} first")
+            }
+            Self::Folder { .. } => {
+                "paths are relative to the user's root, such as Projects/2024 or #Inbox#/Old".into()
+            }
             Self::NameTaken(_) => "give the new batch another name".into(),
             Self::EndpointInUse { batch, .. } => format!("remove batch {batch} first"),
             Self::Csv(_) => "correct the file and add it again; nothing was imported".into(),
@@ -152,6 +172,8 @@ impl BatchError {
             | Self::NoMailbox(_)
             | Self::Unfit { .. }
             | Self::NameTaken(_)
+            | Self::OtherFolders(_)
+            | Self::Folder { .. }
             | Self::EndpointInUse { .. }
             | Self::NoReason
             | Self::NotStarted { .. }

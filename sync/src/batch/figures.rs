@@ -1,7 +1,5 @@
 //! Ledger and live figures become what is shown, and what the gate judges.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use mailferry_dnscheck::Moment;
 use mailferry_ledger::{Batch, Counts, Mailbox, MailboxState, Route};
@@ -59,6 +57,8 @@ impl Desk {
             throttled_until,
             tally,
             rate: self.fleet.rate(&batch.name, tally.pending, bytes_left),
+            include: batch.include.clone(),
+            exclude: batch.exclude.clone(),
         })
     }
 
@@ -105,10 +105,9 @@ impl Desk {
         skipped: ShowSkipped,
     ) -> Result<MailboxDetail, BatchError> {
         let id = mailbox.id;
-        let mut names = BTreeMap::new();
+        let known = self.ledger.folders(id)?;
         let mut folders = Vec::new();
-        for folder in self.ledger.folders(id)? {
-            names.insert(folder.id, folder.source.to_text());
+        for folder in &known {
             folders.push(FolderStatus {
                 source: folder.source.to_text(),
                 target: folder.target.to_text(),
@@ -121,19 +120,9 @@ impl Desk {
         if skipped == ShowSkipped::Listed {
             for one in self.ledger.skipped(id) {
                 let one = one?;
-                let reason = match &one.message.state {
-                    mailferry_ledger::MessageState::Skipped(reason) => reason.to_string(),
-                    _ => continue,
-                };
-                listed.push(SkippedMessage {
-                    folder: names.get(&one.folder).cloned().unwrap_or_default(),
-                    uid: one.uid.value(),
-                    size: one.message.size,
-                    date: one.message.date.to_string(),
-                    subject: one.facts.subject,
-                    sender: one.facts.sender,
-                    reason,
-                });
+                if let Some(folder) = known.iter().find(|folder| folder.id == one.folder) {
+                    listed.push(SkippedMessage::of(one, folder));
+                }
             }
         }
         Ok(MailboxDetail { status: self.mailbox_status(mailbox)?, folders, skipped: listed })

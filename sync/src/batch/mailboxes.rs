@@ -1,10 +1,15 @@
 //! The verbs of single mailboxes.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use mailferry_ledger::Note;
+use tokio::sync::mpsc;
 
-use super::{BatchError, Batches, MailboxDetail, MailboxStatus, Outcome, ShowSkipped};
+use super::{BatchError, Batches, MailboxDetail, MailboxStatus, Outcome, ShowSkipped, SkippedMessage};
 use crate::error::PassError;
+use crate::export::{Step, Wanted};
+use crate::retry::Retried;
 
 impl Batches {
     /// The mailboxes of a batch, or of all, in the order of their CSV files.
@@ -27,15 +32,56 @@ impl Batches {
         self.desk.mailbox_detail(self.desk.mailbox(address)?, skipped)
     }
 
-    /// Tries a mailbox again at once.
+    /// Tries a mailbox again at once, with those of its skipped messages for which that makes sense.
     ///
     /// # Errors
     /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
-    pub async fn retry(&self, address: &str) -> Result<Outcome, BatchError> {
+    pub async fn retry(&self, address: &str) -> Result<Retried, BatchError> {
         let mailbox = self.desk.mailbox(address)?;
         self.desk.started(&mailbox.batch)?;
-        self.desk.fleet.sync_now(mailbox.id);
-        Ok(Outcome::Done)
+        let retried = self.desk.fleet.retry(mailbox.id).await;
+        retried.map_err(|error| BatchError::Pass { address: mailbox.address, error: Box::new(error) })
+    }
+
+    /// A mailbox's skipped messages, one after another: told to `each` until it says that nobody wants more. Blocks.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`].
+    pub fn skipped(
+        &self,
+        address: &str,
+        mut each: impl FnMut(SkippedMessage) -> ControlFlow<()>,
+    ) -> Result<(), BatchError> {
+        let mailbox = self.desk.mailbox(address)?;
+        let folders = self.desk.ledger.folders(mailbox.id)?;
+        for one in self.desk.ledger.skipped(mailbox.id) {
+            let one = one?;
+            // Of a folder that is gone, nothing is at the source.
+            let folder = folders.iter().find(|folder| folder.id == one.folder && !folder.gone);
+            let Some(folder) = folder else { continue };
+            if each(SkippedMessage::of(one, folder)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out skipped messages, byte for byte as the source has them: those of `wanted`, in the order of folders and
+    /// UIDs. Dropping the receiver ends it.
+    ///
+    /// # Errors
+    /// [`BatchError::NoMailbox`]; what goes wrong later is told as [`Step::Failed`].
+    pub fn export_skipped(&self, address: &str, wanted: Wanted) -> Result<mpsc::Receiver<Step>, BatchError> {
+        let desk = self.desk.clone();
+        let mailbox = desk.mailbox(address)?;
+        let endpoint = desk.endpoint(&desk.batch(&mailbox.batch)?.endpoint)?;
+        let (out, steps) = mpsc::channel(8);
+        tokio::spawn(async move {
+            if let Err(error) = desk.fleet.export(mailbox.id, &endpoint, wanted, out.clone()).await {
+                let _ = out.send(Step::Failed(error)).await;
+            }
+        });
+        Ok(steps)
     }
 
     /// The operator's word: the deletions that a mailbox's cap held back go with the next pass, which is at once.

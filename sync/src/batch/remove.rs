@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use mailferry_ledger::{Batch, BatchState, Note};
 use serde::{Deserialize, Serialize};
 
+use super::account::Kept;
 use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
 use crate::fleet::is_started;
 use crate::gate::Gate;
@@ -23,6 +24,9 @@ pub struct Report {
     pub gate: Gate,
     /// Removed by force: who, and why.
     pub forced: Option<Forced>,
+    /// Folders and skipped messages.
+    #[serde(flatten)]
+    pub kept: Kept,
 }
 
 /// Removal without the gate.
@@ -96,6 +100,7 @@ impl Desk {
     pub(super) fn report(&self, batch: &Batch, forced: Option<Forced>) -> Result<Report, BatchError> {
         let at = Timestamp::now();
         let mailboxes = self.ledger.mailboxes(&batch.name)?;
+        let kept = self.kept_of(&mailboxes)?;
         let mailboxes = mailboxes.into_iter().map(|mailbox| self.mailbox_status(mailbox));
         Ok(Report {
             batch: self.batch_status(batch)?,
@@ -103,6 +108,7 @@ impl Desk {
             mailboxes: mailboxes.collect::<Result<_, _>>()?,
             gate: self.gate(batch)?,
             forced,
+            kept,
         })
     }
 

@@ -169,6 +169,10 @@ pub struct NewBatch {
     pub csv: Vec<u8>,
     /// When it starts.
     pub start: Start,
+    /// Which folders go (`crate::folders::filter`); none: all.
+    pub include: Vec<String>,
+    /// Which folders do not go.
+    pub exclude: Vec<String>,
 }
 
 /// When a new batch starts.

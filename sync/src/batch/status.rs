@@ -1,12 +1,13 @@
 //! What is shown of batches and mailboxes: plain figures, ready to be printed or sent as JSON.
 
 use jiff::Timestamp;
+use mailferry_ledger::{Folder, MessageState, Skipped};
 use serde::{Deserialize, Serialize};
 
 use crate::early::Early;
 use crate::error::PassError;
 use crate::fault::Fault;
-use crate::plan::MailboxPlan;
+use crate::plan::{Estimate, MailboxPlan};
 use crate::verify::VerifyReport;
 
 /// Done and total of one thing that is counted.
@@ -92,6 +93,12 @@ pub struct BatchStatus {
     pub tally: Tally,
     /// Speed and time left.
     pub rate: Rate,
+    /// The only folders that go, as they were given; none: all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Folders that do not go.
+    #[serde(default)]
+    pub exclude: Vec<String>,
 }
 
 /// One mailbox.
@@ -175,6 +182,33 @@ pub struct SkippedMessage {
     pub sender: String,
     /// `too-large`, `item-limit`, `refused: …`.
     pub reason: String,
+    /// UIDVALIDITY of the folder, which gives the UID its meaning.
+    #[serde(default)]
+    pub uid_validity: u32,
+    /// The ledger's number for the folder.
+    #[serde(default)]
+    pub folder_id: u32,
+}
+
+impl SkippedMessage {
+    /// What the account says about a skipped message of `folder`.
+    pub(crate) fn of(skipped: Skipped, folder: &Folder) -> Self {
+        let reason = match skipped.message.state {
+            MessageState::Skipped(reason) => reason.to_string(),
+            MessageState::Pending | MessageState::Mirrored { .. } | MessageState::Gone => String::new(),
+        };
+        Self {
+            folder: folder.source.to_text(),
+            uid: skipped.uid.value(),
+            size: skipped.message.size,
+            date: skipped.message.date.to_string(),
+            subject: skipped.facts.subject,
+            sender: skipped.facts.sender,
+            reason,
+            uid_validity: folder.source_validity.value(),
+            folder_id: folder.id.0,
+        }
+    }
 }
 
 /// A mailbox in full.
@@ -214,6 +248,9 @@ pub struct BatchPlan {
     pub mailboxes: Vec<MailboxPlan>,
     /// Those that could not be planned, by address.
     pub problems: Vec<MailboxProblem>,
+    /// How long the copying may take.
+    #[serde(default)]
+    pub estimate: Estimate,
 }
 
 /// What reading both sides anew found.

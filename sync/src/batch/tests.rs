@@ -10,15 +10,19 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::export::{Step, Wanted};
 use crate::fleet::{Answer, Hired};
 use crate::gate::Kind;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
+use crate::retry::Retried;
 use crate::steady;
 use crate::stragglers::Lookout;
 use crate::verify::VerifyReport;
 use crate::watch::Cutover;
 use crate::worker::{Command, InboxRead, PassReport};
+
+mod account;
 
 struct Willing;
 
@@ -43,6 +47,7 @@ impl Crew for Willing {
                 match command {
                     Some(Command::Pass(_, answer)) => answer.send(Ok(well())).unwrap(),
                     Some(Command::Verify(answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
+                    Some(Command::Retry(answer)) => answer.send(Ok(Retried::default())).unwrap(),
                     Some(Command::Plan(_) | Command::AllowDeletions(_)) => {}
                     None => return,
                 }
@@ -58,6 +63,10 @@ impl Crew for Willing {
 
     fn verify(&self, _: MailboxId, _: &Endpoint) -> Answer<VerifyReport> {
         Answer(Box::pin(async { Ok(VerifyReport { missing: 1, ..VerifyReport::default() }) }))
+    }
+
+    fn export(&self, _: MailboxId, _: &Endpoint, _: Wanted, _: mpsc::Sender<Step>) -> Answer<()> {
+        Answer(Box::pin(async { Ok(()) }))
     }
 }
 
@@ -111,7 +120,14 @@ impl Office {
     }
 
     async fn add(&self, name: &str, csv: &str, start: Start) -> Result<BatchStatus, BatchError> {
-        let new = NewBatch { name: name.into(), endpoint: "E".into(), csv: csv.into(), start };
+        let new = NewBatch {
+            name: name.into(),
+            endpoint: "E".into(),
+            csv: csv.into(),
+            start,
+            include: Vec::new(),
+            exclude: Vec::new(),
+        };
         self.batches.add(new).await
     }
 
@@ -222,7 +238,14 @@ async fn nothing_is_half_imported() {
     let names: Vec<_> = office.batches.status().unwrap().into_iter().map(|batch| batch.name).collect();
     assert_eq!(names, ["B"]);
     assert_eq!(office.ledger.all_mailboxes().unwrap().len(), 2);
-    let new = NewBatch { name: "D".into(), endpoint: "X".into(), csv: CSV.into(), start: Start::Later };
+    let new = NewBatch {
+        name: "D".into(),
+        endpoint: "X".into(),
+        csv: CSV.into(),
+        start: Start::Later,
+        include: Vec::new(),
+        exclude: Vec::new(),
+    };
     assert!(matches!(office.batches.add(new).await, Err(BatchError::NoEndpoint(_))));
 }
 

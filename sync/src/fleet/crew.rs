@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{DeletionCap, Limits, Patience, SourceAccess, TargetAccess, WorkerContext};
 use crate::error::{PassError, SideError};
+use crate::export::{Step, Wanted};
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
 use crate::verify::VerifyReport;
@@ -42,6 +43,14 @@ pub(crate) trait Crew: Send + Sync + 'static {
     fn plan(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<MailboxPlan>;
     /// Both sides of this mailbox read anew.
     fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<VerifyReport>;
+    /// Skipped messages of this mailbox, read from the source. How it ends is told to `out`, too.
+    fn export(
+        &self,
+        mailbox: MailboxId,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        out: mpsc::Sender<Step>,
+    ) -> Answer<()>;
 }
 
 /// Real workers. Those of one endpoint share trust and TLS sessions.
@@ -107,6 +116,20 @@ impl Crew for Workers {
     fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<VerifyReport> {
         let worker = self.worker(mailbox, endpoint);
         Answer(Box::pin(async move { worker?.verify().await }))
+    }
+
+    fn export(
+        &self,
+        mailbox: MailboxId,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        out: mpsc::Sender<Step>,
+    ) -> Answer<()> {
+        let worker = self.worker(mailbox, endpoint);
+        Answer(Box::pin(async move {
+            worker?.export(wanted, out).await;
+            Ok(())
+        }))
     }
 }
 

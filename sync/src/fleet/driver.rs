@@ -19,6 +19,7 @@ use crate::credentials::{Known, Pick};
 use crate::error::{LocalError, PassError, SideError};
 use crate::evidence;
 use crate::progress::Progress;
+use crate::retry::Retried;
 use crate::verify::VerifyReport;
 use crate::worker::{Command, InboxRead, Pass, PassReport};
 
@@ -37,6 +38,8 @@ pub(super) enum Order {
     Verify(oneshot::Sender<Result<VerifyReport, PassError>>),
     /// Held deletions go.
     AllowDeletions(oneshot::Sender<()>),
+    /// Skipped messages are tried again.
+    Retry(oneshot::Sender<Result<Retried, PassError>>),
 }
 
 /// What others see of a driver.
@@ -171,6 +174,11 @@ impl Driver {
             Order::Verify(answer) => self.command(Command::Verify(answer)).await,
             Order::AllowDeletions(answer) => {
                 self.command(Command::AllowDeletions(answer)).await;
+                self.again = matches!(self.step, Step::Passing(_));
+                self.schedule.on_asked(now());
+            }
+            Order::Retry(answer) => {
+                self.command(Command::Retry(answer)).await;
                 self.again = matches!(self.step, Step::Passing(_));
                 self.schedule.on_asked(now());
             }

@@ -53,6 +53,9 @@ impl Crew for Fakes {
                         Some(Command::Verify(answer)) => {
                             let _ = answer.send(Ok(VerifyReport::default()));
                         }
+                        Some(Command::Retry(answer)) => {
+                            let _ = answer.send(Ok(Retried::default()));
+                        }
                         Some(Command::Plan(_)) => unreachable!(),
                         None => break,
                     },
@@ -70,6 +73,13 @@ impl Crew for Fakes {
 
     fn verify(&self, _: MailboxId, _: &Endpoint) -> Answer<VerifyReport> {
         Answer(Box::pin(async { Ok(VerifyReport::default()) }))
+    }
+
+    fn export(&self, _: MailboxId, _: &Endpoint, _: Wanted, out: mpsc::Sender<Step>) -> Answer<()> {
+        Answer(Box::pin(async move {
+            let _ = out.send(Step::Done).await;
+            Ok(())
+        }))
     }
 }
 

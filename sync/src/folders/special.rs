@@ -1,5 +1,7 @@
 //! Folders with a role, by attribute (RFC 6154) or by their names in many languages.
 
+use std::collections::BTreeSet;
+
 /// A folder's role.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
@@ -69,14 +71,21 @@ impl Role {
                 "Éléments envoyés",
                 "Envoyés",
                 "Messages envoyés",
+                "Courrier envoyé",
                 "Elementos enviados",
                 "Enviados",
+                "Mensajes enviados",
+                "Correo enviado",
+                "Enviadas",
+                "Mensagens enviadas",
                 "Itens Enviados",
                 "Posta inviata",
                 "Inviata",
                 "Inviati",
+                "Messaggi inviati",
                 "Verzonden items",
                 "Verzonden",
+                "Verzonden berichten",
                 "Skickat",
                 "Skickade objekt",
                 "Sendte elementer",
@@ -85,6 +94,7 @@ impl Role {
                 "Lähetetyt",
                 "Elementy wysłane",
                 "Wysłane",
+                "Wiadomości wysłane",
                 "Odeslaná pošta",
                 "Odoslaná pošta",
                 "Elküldött elemek",
@@ -93,9 +103,13 @@ impl Role {
                 "Gönderilmiş Öğeler",
                 "送信済みアイテム",
                 "送信済みメール",
+                "送信済み",
+                "送信済みトレイ",
                 "已发送邮件",
                 "已发送",
                 "寄件備份",
+                "已傳送郵件",
+                "已传送邮件",
                 "보낸 편지함",
             ],
             Self::Drafts => &[
@@ -104,6 +118,7 @@ impl Role {
                 "Entwürfe",
                 "Brouillons",
                 "Borradores",
+                "Borrador",
                 "Rascunhos",
                 "Bozze",
                 "Concepten",
@@ -112,6 +127,8 @@ impl Role {
                 "Luonnokset",
                 "Wersje robocze",
                 "Szkice",
+                "Kopie robocze",
+                "Robocze",
                 "Koncepty",
                 "Rozepsané",
                 "Piszkozatok",
@@ -137,11 +154,15 @@ impl Role {
                 "Corbeille",
                 "Elementos eliminados",
                 "Papelera",
+                "Papelera de reciclaje",
                 "Itens Excluídos",
                 "Lixeira",
                 "Lixo",
+                "Itens Eliminados",
+                "Reciclagem",
                 "Posta eliminata",
                 "Cestino",
+                "Elementi eliminati",
                 "Verwijderde items",
                 "Prullenbak",
                 "Borttaget",
@@ -161,9 +182,12 @@ impl Role {
                 "Silinmiş Öğeler",
                 "削除済みアイテム",
                 "ゴミ箱",
+                "ごみ箱",
                 "已删除邮件",
                 "已删除",
                 "刪除的郵件",
+                "已刪除的郵件",
+                "垃圾桶",
                 "지운 편지함",
             ],
             Self::Junk => &[
@@ -175,14 +199,17 @@ impl Role {
                 "Junk-E-Mail",
                 "Werbung",
                 "Unerwünscht",
+                "Spamverdacht",
                 "Courrier indésirable",
                 "Indésirables",
                 "Pourriel",
                 "Correo no deseado",
+                "Correo basura",
                 "Lixo Eletrônico",
                 "Lixo Eletrónico",
                 "Posta indesiderata",
                 "Ongewenste e-mail",
+                "Ongewenst",
                 "Skräppost",
                 "Søppelpost",
                 "Uønsket mail",
@@ -194,6 +221,7 @@ impl Role {
                 "Небажана пошта",
                 "Önemsiz E-posta",
                 "迷惑メール",
+                "迷惑メールフォルダ",
                 "垃圾邮件",
                 "垃圾郵件",
                 "정크 메일",
@@ -204,6 +232,7 @@ impl Role {
                 "Archiv",
                 "Archivo",
                 "Arquivo",
+                "Arquivo Morto",
                 "Archivio",
                 "Archief",
                 "Arkiv",
@@ -214,6 +243,7 @@ impl Role {
                 "Arşiv",
                 "アーカイブ",
                 "存档",
+                "归档",
                 "封存",
                 "보관",
             ],
@@ -223,7 +253,7 @@ impl Role {
 
 /// Names at the top of a target mailbox that hold no mail, or that cannot be made: what a source keeps under such a
 /// name gets another one.
-pub const NOT_FOR_MAIL: [&str; 12] = [
+const NOT_FOR_MAIL: [&str; 12] = [
     "Calendar",
     "Contacts",
     "Tasks",
@@ -237,6 +267,118 @@ pub const NOT_FOR_MAIL: [&str; 12] = [
     "RSS Subscriptions",
     "Conversation Action Settings",
 ];
+
+/// The same names in other languages. A mailbox has one language, which its own folders tell: a name of a language counts
+/// only where the mailbox lists three of it (see [`no_mail_names`]).
+const NO_MAIL_ELSEWHERE: [&[&str]; 9] = [
+    &[
+        "Kalender",
+        "Kontakte",
+        "Aufgaben",
+        "Notizen",
+        "Journal",
+        "Postausgang",
+        "Synchronisierungsprobleme",
+        "RSS-Feeds",
+    ],
+    &[
+        "Calendrier",
+        "Contacts",
+        "Tâches",
+        "Notes",
+        "Journal",
+        "Boîte d'envoi",
+        "Problèmes de synchronisation",
+        "Flux RSS",
+    ],
+    &[
+        "Calendario",
+        "Contactos",
+        "Tareas",
+        "Notas",
+        "Diario",
+        "Bandeja de salida",
+        "Problemas de sincronización",
+        "Fuentes RSS",
+    ],
+    &[
+        "Calendario",
+        "Contatti",
+        "Attività",
+        "Note",
+        "Diario",
+        "Posta in uscita",
+        "Problemi di sincronizzazione",
+        "Feed RSS",
+    ],
+    &[
+        "Agenda",
+        "Contactpersonen",
+        "Taken",
+        "Notities",
+        "Logboek",
+        "Postvak UIT",
+        "Synchronisatieproblemen",
+        "RSS-feeds",
+    ],
+    &[
+        "Calendário",
+        "Contatos",
+        "Contactos",
+        "Tarefas",
+        "Anotações",
+        "Notas",
+        "Diário",
+        "Caixa de saída",
+        "A Enviar",
+        "Problemas de Sincronização",
+        "RSS Feeds",
+    ],
+    &[
+        "Kalendarz",
+        "Kontakty",
+        "Zadania",
+        "Notatki",
+        "Dziennik",
+        "Skrzynka nadawcza",
+        "Problemy z synchronizacją",
+    ],
+    &["予定表", "連絡先", "タスク", "仕事", "メモ", "履歴", "送信トレイ", "同期の失敗", "RSS フィード"],
+    &[
+        "日历",
+        "联系人",
+        "任务",
+        "便笺",
+        "日记",
+        "发件箱",
+        "同步问题",
+        "行事曆",
+        "連絡人",
+        "工作",
+        "記事",
+        "日誌",
+        "寄件匣",
+    ],
+];
+
+/// How many names of a language tell that it is the mailbox's.
+const TELLING: usize = 3;
+
+/// The names, folded, of folders that hold no mail in a mailbox of Exchange that lists these at its top.
+pub fn no_mail_names<'a>(listed: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let listed: BTreeSet<String> = listed.map(str::to_lowercase).collect();
+    let folded = |names: &[&str]| names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>();
+    let english = folded(&NOT_FOR_MAIL);
+    let mut names = english.clone();
+    for language in NO_MAIL_ELSEWHERE {
+        let language = folded(language);
+        // What English calls so too tells nothing.
+        if language.difference(&english).filter(|name| listed.contains(*name)).count() >= TELLING {
+            names.extend(language);
+        }
+    }
+    names
+}
 
 #[cfg(test)]
 mod tests {
@@ -259,5 +401,51 @@ mod tests {
         assert_eq!(Role::Sent.rank_of_name("ÉLÉMENTS ENVOYÉS"), Role::Sent.rank_of_name("Éléments envoyés"));
         assert!(Role::Sent.rank_of_name("Sent") < Role::Sent.rank_of_name("Sent Messages"));
         assert_eq!(Role::Junk.rank_of_name("Sent"), None);
+    }
+
+    /// What Outlook and the usual clients call them in the languages that are promised.
+    #[test]
+    fn ten_languages() {
+        for (role, names) in [
+            (
+                Role::Sent,
+                "Sent Items|Gesendete Elemente|Éléments envoyés|Elementos enviados|Posta inviata|Verzonden items|\
+                 Itens Enviados|Elementy wysłane|送信済みアイテム|已发送邮件|寄件備份",
+            ),
+            (
+                Role::Drafts,
+                "Drafts|Entwürfe|Brouillons|Borradores|Bozze|Concepten|Rascunhos|Wersje robocze|下書き|草稿",
+            ),
+            (
+                Role::Trash,
+                "Deleted Items|Gelöschte Elemente|Éléments supprimés|Elementos eliminados|Posta eliminata|\
+                 Verwijderde items|Itens Excluídos|Itens Eliminados|Elementy usunięte|削除済みアイテム|已删除邮件|刪除的郵件",
+            ),
+            (
+                Role::Junk,
+                "Junk Email|Junk-E-Mail|Courrier indésirable|Correo no deseado|Posta indesiderata|Ongewenste e-mail|\
+                 Lixo Eletrônico|Lixo Eletrónico|Wiadomości-śmieci|迷惑メール|垃圾邮件|垃圾郵件",
+            ),
+            (
+                Role::Archive,
+                "Archive|Archiv|Archives|Archivo|Archivio|Archief|Arquivo|Arquivo Morto|Archiwum|アーカイブ|存档|封存",
+            ),
+        ] {
+            for name in names.split('|') {
+                assert!(role.rank_of_name(name).is_some(), "{role:?} {name}");
+                assert!(role.rank_of_name(&name.to_uppercase()).is_some(), "{role:?} {name} in capitals");
+            }
+        }
+    }
+
+    #[test]
+    fn a_language_is_told_by_three_names() {
+        let german = ["Posteingang", "Kalender", "Kontakte", "Aufgaben"];
+        let names = |listed: &[&str]| no_mail_names(listed.iter().copied());
+        assert!(names(&german).contains("postausgang"));
+        assert!(!names(&german[..3]).contains("kalender"), "two may be anybody's folders");
+        assert!(names(&[]).contains("calendar"));
+        let english = ["Calendar", "Contacts", "Notes", "Journal", "Tasks", "Outbox"];
+        assert!(!names(&english).contains("calendrier"), "Contacts, Notes and Journal are French too");
     }
 }

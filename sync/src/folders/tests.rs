@@ -198,6 +198,65 @@ fn what_was_decided_stays_decided() {
     );
 }
 
+#[test]
+fn a_german_exchange_lists_what_is_no_mail_in_german() {
+    let german = "INBOX\nKalender\nKalender/Geburtstage\nKontakte\nAufgaben\nx";
+    check(
+        &Source { kind: SourceKind::Exchange, ..plain(b'/', german) },
+        EXCHANGE,
+        "
+        INBOX -> INBOX
+        Aufgaben stays: holds no mail
+        Kalender stays: holds no mail
+        Kalender/Geburtstage stays: holds no mail
+        Kontakte stays: holds no mail
+        x -> x
+        ",
+    );
+    // And mail is not put into a German mailbox's calendar.
+    check(
+        &plain(b'/', "INBOX\nKalender"),
+        "Posteingang\nKalender\nKontakte\nAufgaben",
+        "
+        INBOX -> INBOX
+        Kalender -> Kalender (2) (name reserved at the target)
+        ",
+    );
+    check(&plain(b'/', "INBOX\nKalender"), EXCHANGE, "INBOX -> INBOX\nKalender -> Kalender");
+}
+
+#[test]
+fn the_batch_chooses_folders_relative_to_the_root() {
+    let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let (include, exclude) =
+        (lines(&["#Inbox#", "#SentItems#", "work/2024", "INBOX/Alt"]), lines(&["#SentItems#/alt"]));
+    let filter = Filter::parse(&include, &exclude).unwrap();
+    let namespaces = Namespaces { personal: vec![namespace("INBOX.")], ..Namespaces::default() };
+    let below = "INBOX\nINBOX.Gesendet\nINBOX.Gesendet.Alt\nINBOX.Work\nINBOX.Work.2024.Q1\nINBOX.Work.2023\nINBOX.Alt";
+    check(
+        &Source { namespaces, filter, ..plain(b'.', below) },
+        EXCHANGE,
+        "
+        INBOX -> INBOX
+        INBOX.Alt -> Alt (prefix taken off)
+        INBOX.Gesendet -> Sent Items (the target's own folder for it)
+        INBOX.Gesendet.Alt stays: excluded by the batch
+        INBOX.Work stays: not among the folders that the batch includes
+        INBOX.Work.2023 stays: not among the folders that the batch includes
+        INBOX.Work.2024.Q1 -> Work/2024/Q1 (prefix taken off)
+        ",
+    );
+}
+
+#[test]
+fn what_lies_deeper_than_the_target_allows_lies_less_deep() {
+    let deep = vec!["a"; 302].join("/");
+    let plan = plan(&plain(b'/', &format!("INBOX\n{deep}")), &listed(b'/', EXCHANGE), &BTreeMap::new());
+    let Fate::Copy { target, why } = &plan[1].fate else { panic!("{plan:?}") };
+    assert_eq!((target.to_text().split('/').count(), *why), (300, Some(Renamed::Depth)));
+    assert!(target.to_text().ends_with("/a_a_a"), "{target}");
+}
+
 proptest! {
     #[test]
     fn no_two_share_a_target_and_a_second_plan_is_the_same(

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    output::{self, Format, Table, bytes, number, printable},
+    output::{self, Format, Table, bytes, length, number, printable},
 };
 use mailferry_sync::{
     batch::{BatchPlan, BatchVerification, MailboxProblem},
@@ -56,6 +56,7 @@ fn plan_text(plan: &BatchPlan) -> String {
         ">SIZE",
         ">TOO LARGE",
         ">OVER LIMIT",
+        ">GIVEN UP",
     ]);
     for one in &plan.mailboxes {
         table.row([
@@ -68,6 +69,7 @@ fn plan_text(plan: &BatchPlan) -> String {
             bytes(one.bytes_to_copy),
             number(one.too_large),
             number(one.over_item_limit),
+            number(one.given_up),
         ]);
     }
     let mut text = table.text();
@@ -82,7 +84,35 @@ fn plan_text(plan: &BatchPlan) -> String {
         ));
     }
     text.push_str(&problems_text(&plan.problems));
+    text.push_str(&estimate_text(plan));
     text
+}
+
+fn estimate_text(plan: &BatchPlan) -> String {
+    let messages: u64 = plan.mailboxes.iter().map(|one| one.to_copy).sum();
+    let size: u64 = plan.mailboxes.iter().map(|one| one.bytes_to_copy).sum();
+    if messages == 0 {
+        return String::new();
+    }
+    let estimate = &plan.estimate;
+    let speed = format!(
+        "{:.0} messages and {} a second",
+        estimate.messages_per_second,
+        bytes(estimate.bytes_per_second as u64)
+    );
+    let told_from = match estimate.basis.as_str() {
+        "measured" => format!("at the present {speed}"),
+        _ => format!(
+            "assumed: {speed} for each mailbox, {} at once; Office 365 decides",
+            number(estimate.at_once.into())
+        ),
+    };
+    format!(
+        "\nabout {} for {} messages ({}) ({told_from})\n",
+        length(estimate.seconds),
+        number(messages),
+        bytes(size),
+    )
 }
 
 /// Only folders that do not simply keep their name are worth a line.

@@ -197,6 +197,8 @@ mod tests {
                 ..Tally::default()
             },
             rate: Rate { messages_per_second: 10.0, bytes_per_second: 80_000.0, seconds_left: Some(100) },
+            include: Vec::new(),
+            exclude: Vec::new(),
         }
     }
 
