@@ -1,7 +1,8 @@
 //! Who may come in: connections in total, per address and per login; refused logins per address, and per login from wherever.
 //! Pure; time is passed in.
 //!
-//! Refused logins of one address close the door to it for a while. Refused logins of one *name*, from however many
+//! Refused logins of one address close the door to it for a while; those under way count as if they would be refused, or as
+//! many could be tried at once as there are connections: beyond it they wait for one another. Refused logins of one *name*, from however many
 //! addresses, close it to nobody (a lock-out would be a gift to whoever wants it): answers about that name come later and
 //! later. Whoever gives the right password from an address that had none refused is never kept waiting.
 
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use crate::ProxyLimits;
+use crate::door::Logins;
 
 /// Addresses, and names, with refused logins that are remembered; beyond it those whose time is up are forgotten.
 const MAX_REMEMBERED: usize = 100_000;
@@ -26,6 +28,8 @@ pub(crate) struct Admission {
     by_address: HashMap<IpAddr, usize>,
     by_login: HashMap<Box<str>, usize>,
     refused: Memory<IpAddr>,
+    /// Logins that the source has not answered.
+    trying: HashMap<IpAddr, usize>,
     /// By a hash: names may be long, and of those that do not exist there are many.
     guessed: Memory<u64>,
     hasher: RandomState,
@@ -46,6 +50,7 @@ impl Admission {
             by_address: HashMap::new(),
             by_login: HashMap::new(),
             refused: Memory::default(),
+            trying: HashMap::new(),
             guessed: Memory::default(),
             hasher: RandomState::new(),
         }
@@ -116,9 +121,23 @@ impl Admission {
     }
 
     /// Whether a login from there may be tried.
-    pub(crate) fn may_log_in(&self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn logins(&self, address: IpAddr, now: Instant) -> Logins {
         let refused = self.refused.count(&site(address), self.limits.login_window, now);
-        refused < self.limits.max_refused_logins
+        let Some(left) = self.limits.max_refused_logins.checked_sub(refused).filter(|left| *left > 0) else {
+            return Logins::Barred;
+        };
+        let trying = self.trying.get(&site(address)).copied().unwrap_or(0);
+        if u32::try_from(trying).is_ok_and(|trying| trying < left) { Logins::Welcome } else { Logins::Later }
+    }
+
+    /// The source is asked about a login from there. It must [end](Self::end_login).
+    pub(crate) fn begin_login(&mut self, address: IpAddr) {
+        *self.trying.entry(site(address)).or_default() += 1;
+    }
+
+    /// The source answered, or will not be heard.
+    pub(crate) fn end_login(&mut self, address: IpAddr) {
+        release(&mut self.trying, &site(address));
     }
 }
 
@@ -219,6 +238,30 @@ mod tests {
         Admission::new(&limits)
     }
 
+    fn may(admission: &Admission, from: IpAddr, now: Instant) -> bool {
+        admission.logins(from, now) == Logins::Welcome
+    }
+
+    #[test]
+    fn logins_under_way_count_as_if_they_would_be_refused() {
+        let mut admission = admission();
+        let (here, start) = (at("192.0.2.1"), Instant::now());
+        admission.begin_login(here);
+        assert_eq!(admission.logins(here, start), Logins::Welcome);
+        admission.begin_login(here);
+        assert_eq!(admission.logins(here, start), Logins::Later, "two that may be refused");
+        assert_eq!(admission.logins(at("192.0.2.2"), start), Logins::Welcome);
+        admission.end_login(here);
+        assert_eq!(admission.logins(here, start), Logins::Welcome);
+        admission.on_refused(here, None, start);
+        assert_eq!(admission.logins(here, start), Logins::Later, "one was, one may be");
+        admission.end_login(here);
+        assert_eq!(admission.logins(here, start), Logins::Welcome);
+        admission.on_refused(here, None, start);
+        assert_eq!(admission.logins(here, start), Logins::Barred);
+        assert!(admission.trying.is_empty());
+    }
+
     fn at(address: &str) -> IpAddr {
         address.parse().unwrap()
     }
@@ -274,13 +317,13 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_secs(60);
         admission.on_refused(at("192.0.2.1"), None, start);
-        assert!(admission.may_log_in(at("192.0.2.1"), start));
+        assert!(may(&admission, at("192.0.2.1"), start));
         admission.on_refused(at("192.0.2.1"), None, start);
-        assert!(!admission.may_log_in(at("192.0.2.1"), start));
-        assert!(admission.may_log_in(at("192.0.2.2"), start));
-        assert!(admission.may_log_in(at("192.0.2.1"), later));
+        assert!(!may(&admission, at("192.0.2.1"), start));
+        assert!(may(&admission, at("192.0.2.2"), start));
+        assert!(may(&admission, at("192.0.2.1"), later));
         admission.on_refused(at("192.0.2.1"), None, later);
-        assert!(admission.may_log_in(at("192.0.2.1"), later));
+        assert!(may(&admission, at("192.0.2.1"), later));
     }
 
     #[test]
@@ -291,7 +334,7 @@ mod tests {
         let delays: Vec<u64> = (0..8)
             .map(|n| {
                 let from = at(&format!("198.51.100.{n}"));
-                assert!(admission.may_log_in(from, start));
+                assert!(may(&admission, from, start));
                 let delay = admission.on_refused(from, Some("ann@example.com"), start).delay;
                 u64::try_from(delay.as_millis()).unwrap()
             })

@@ -14,6 +14,7 @@
 mod command;
 mod line;
 mod refusal;
+mod state;
 
 use bytes::Bytes;
 use mailferry_imap::command::{Complete, parse};
@@ -22,11 +23,13 @@ use secrecy::SecretString;
 
 use command::{Attempt, Current, Unanswered, Verb, wipe, words};
 use line::{Line, Opening, Status, announced, first_word, has_stray_bytes, line_end, opening};
-use refusal::{TOO_LARGE, refuse, stray_bytes, too_long};
+use refusal::{TOO_LARGE, refuse, stray_bytes, too_long, too_many};
+use state::State;
 
 use crate::filter::Leg;
 use crate::id::{Fate, Screen, Unreadable, is_suspicious};
 use crate::learner::Learning;
+use crate::place::Trying;
 use crate::sasl::{self, Layer, Sasl};
 
 /// The longest line of a client that has not logged in.
@@ -84,6 +87,8 @@ pub(crate) enum Heard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Logins {
     Welcome,
+    /// Too many are under way from there: not yet.
+    Later,
     /// Too many were refused from there.
     Barred,
 }
@@ -101,6 +106,8 @@ pub(crate) struct Door {
     refused: Option<String>,
     /// What the client calls itself, until it is asked for.
     client_name: Option<String>,
+    /// A login was not tried, until it is asked for.
+    barred: bool,
 }
 
 /// What the login that was accepted was made with, as far as it could be read.
@@ -115,30 +122,10 @@ pub(crate) struct Login {
     pub(crate) password: Option<SecretString>,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Awaits a command.
-    Command,
-    /// Awaits the source's word about a literal.
-    Go(Current, usize),
-    /// A literal that the source does not hear of is to be asked for.
-    Ask(Current, usize),
-    /// Awaits the bytes of a literal.
-    Literal(Current, usize),
-    /// Awaits the rest of the command behind a literal.
-    Rest(Current),
-    /// Awaits the source's answer to a login.
-    Verdict(Attempt),
-    /// Awaits the client's line in a SASL exchange.
-    Sasl(Attempt),
-    /// The source may have taken a literal for commands: nothing is sure any more.
-    Lost,
-}
-
 impl Door {
     pub(crate) fn new(leg: Leg, learning: Learning) -> Self {
         let (state, unanswered, login) = (State::Command, Vec::new(), Login::default());
-        Self { leg, state, unanswered, learning, login, refused: None, client_name: None }
+        Self { leg, state, unanswered, learning, login, refused: None, client_name: None, barred: false }
     }
 
     /// What the client's leg is like.
@@ -166,6 +153,16 @@ impl Door {
         self.client_name.take()
     }
 
+    /// Whether a login was not tried since this was asked last.
+    pub(crate) fn was_barred(&mut self) -> bool {
+        std::mem::take(&mut self.barred)
+    }
+
+    /// Whether the source is asked about a login.
+    pub(crate) fn tries(&self) -> Trying {
+        if matches!(self.state, State::Verdict(_)) { Trying::Yes } else { Trying::No }
+    }
+
     /// A command of our own went to the source.
     pub(crate) fn on_own_command(&mut self, tag: &[u8]) {
         self.unanswered.push(Unanswered { tag: tag.to_vec(), hasty: false });
@@ -180,6 +177,14 @@ impl Door {
     pub(crate) fn on_client(&mut self, buffered: &[u8], logins: Logins) -> Move {
         match std::mem::replace(&mut self.state, State::Command) {
             State::Command => self.on_command(buffered, logins),
+            // Begun when logins were taken; the password is still to come.
+            state @ (State::Literal(..) | State::Rest(_) | State::Sasl(_))
+                if logins != Logins::Welcome && state.is_login() =>
+            {
+                self.barred |= logins == Logins::Barred;
+                let next = if logins == Logins::Barred { too_many() } else { Move::Wait };
+                self.stay(state, next)
+            }
             State::Go(current, size) => self.stay(State::Go(current, size), Move::Wait),
             State::Verdict(attempt) => self.stay(State::Verdict(attempt), Move::Wait),
             State::Ask(current, size) => {
@@ -316,7 +321,9 @@ impl Door {
             Verb::Login | Verb::Authenticate if self.leg == Leg::BeforeStartTls => {
                 return refuse(tag, line, b"NO [PRIVACYREQUIRED] Log in after STARTTLS.");
             }
+            Verb::Login | Verb::Authenticate if logins == Logins::Later => return Move::Wait,
             Verb::Login | Verb::Authenticate if logins == Logins::Barred => {
+                self.barred = true;
                 return refuse(tag, line, b"NO [LIMIT] Too many refused logins, try again later.");
             }
             Verb::Login | Verb::Authenticate | Verb::Id | Verb::Other => {}

@@ -19,7 +19,7 @@ use crate::filter::{Leg, filtered, list};
 use crate::id::{self, Answer};
 use crate::listener::Shared;
 use crate::notices::{ANY, Notice};
-use crate::place::Place;
+use crate::place::{Place, Trying};
 use crate::proxy_protocol::{self, Ends};
 use crate::session::{GOODBYE, note_tls};
 use crate::stream::Stream;
@@ -54,6 +54,9 @@ pub(crate) enum Outcome {
 
 /// What is read of a client while it is the source's turn: enough to see that it speaks.
 const AHEAD: usize = 8 * 1024;
+
+/// How long a login that is not taken yet waits before it is looked at again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Commands before a login are hardly longer. A buffer that grows leaves a copy behind that nobody wipes.
 const USUAL: usize = 1024;
@@ -179,8 +182,15 @@ impl Entry<'_> {
             }
             // Nothing of ours comes in between what the source says.
             let mut room = AHEAD;
+            let mut logins = Logins::Welcome;
             while self.from_source.is_between() {
-                match self.door.on_client(&self.from_client.0, self.logins()) {
+                logins = self.logins();
+                let next = self.door.on_client(&self.from_client.0, logins);
+                self.place.set_trying(self.door.tries());
+                if self.door.was_barred() {
+                    self.shared.tell(Notice::Barred, self.page.client().ip());
+                }
+                match next {
                     Move::Wait if !self.from_client.0.is_empty() => break,
                     next @ (Move::More | Move::Wait) => {
                         if next == Move::More {
@@ -219,6 +229,7 @@ impl Entry<'_> {
             if let Some(name) = self.door.client_name() {
                 self.page.set_client_name(name);
             }
+            let is_late = logins == Logins::Later && !self.from_client.0.is_empty();
             let mut more = BytesMut::new();
             let at_rest = self.at_rest();
             let silent = async {
@@ -249,6 +260,7 @@ impl Entry<'_> {
                 () = sleep_until(deadline) => {
                     return self.close(b"* BYE Too long without a login.\r\n", "too long without a login").await;
                 }
+                () = sleep(AGAIN), if is_late => {}
                 () = silent, if at_rest => return self.close(GOODBYE, "shutdown").await,
                 () = kick.cancelled() => return self.close(GOODBYE, "kicked").await,
             }
@@ -317,6 +329,7 @@ impl Entry<'_> {
                 Some(Piece::Line { text, .. }) => match self.door.on_server_line(&text) {
                     Heard::Line => self.say_line(&text).await?,
                     Heard::LoggedIn => {
+                        self.place.set_trying(Trying::No);
                         let Some(answer) = self.welcome(&text).await else {
                             let refusal = [first_word(&text), FULL].concat();
                             self.say(&refusal).await?;
@@ -354,9 +367,10 @@ impl Entry<'_> {
     }
 
     /// A refusal counts against the address and against the name; where a name had many, answers come late.
-    async fn keep_back_refusal(&self) {
+    async fn keep_back_refusal(&mut self) {
         let address = self.page.client().ip();
         let delay = self.shared.admission().on_refused(address, self.door.refused(), Instant::now()).delay;
+        self.place.set_trying(Trying::No); // Refused first: it counts all the while.
         if delay > Duration::ZERO {
             self.shared.tell(Notice::Guessed, address);
             sleep(delay).await;
@@ -364,12 +378,7 @@ impl Entry<'_> {
     }
 
     fn logins(&self) -> Logins {
-        let address = self.page.client().ip();
-        if self.shared.admission().may_log_in(address, Instant::now()) {
-            return Logins::Welcome;
-        }
-        self.shared.tell(Notice::Barred, address);
-        Logins::Barred
+        self.shared.admission().logins(self.page.client().ip(), Instant::now())
     }
 
     async fn start_tls(self, acceptor: Option<&TlsAcceptor>) -> io::Result<Self> {

@@ -12,6 +12,7 @@ pub(crate) struct Place {
     pub(crate) page: Arc<Page>,
     address_taken: bool,
     login: Option<String>,
+    tries: bool,
 }
 
 impl Place {
@@ -23,6 +24,7 @@ impl Place {
             page: shared.book.open(peer),
             address_taken: false,
             login: None,
+            tries: false,
         })
     }
 
@@ -40,10 +42,29 @@ impl Place {
         }
         welcome
     }
+
+    /// The source is asked about a login, or no more.
+    pub(crate) fn set_trying(&mut self, tries: Trying) {
+        let tries = tries == Trying::Yes;
+        if tries == self.tries {
+            return;
+        }
+        self.tries = tries;
+        let (address, mut admission) = (self.page.client().ip(), self.shared.admission());
+        if tries { admission.begin_login(address) } else { admission.end_login(address) }
+    }
+}
+
+/// Whether the source is asked about a login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trying {
+    Yes,
+    No,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.set_trying(Trying::No);
         self.shared.book.close(&self.page);
         let mut admission = self.shared.admission();
         admission.leave();

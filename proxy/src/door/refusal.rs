@@ -13,6 +13,13 @@ pub(super) fn stray_bytes() -> Move {
     Move::Close(b"* BYE Stray CR or NUL in a line.\r\n".to_vec(), "turned away: stray CR or NUL in a line")
 }
 
+pub(super) fn too_many() -> Move {
+    Move::Close(
+        b"* BYE Too many refused logins, try again later.\r\n".to_vec(),
+        "turned away: too many refused logins",
+    )
+}
+
 /// Refuses a command; a literal that comes without being asked for ends the connection.
 pub(super) fn refuse(tag: &[u8], line: &[u8], answer: &[u8]) -> Move {
     let answer = [tag, b" ", answer, b"\r\n"].concat();
