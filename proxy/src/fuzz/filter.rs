@@ -100,7 +100,7 @@ fn reference(line: &[u8], leg: Leg) -> Vec<u8> {
     };
     let mut list = items.iter().copied().filter(|item| !is_out(item)).collect::<Vec<_>>().join(&b' ');
     if items.last().is_some_and(is_out) {
-        list.truncate(list.trim_ascii_end().len());
+        list.truncate(list.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1));
     }
     if leg == Leg::BeforeStartTls {
         if !list.is_empty() && !list.ends_with(b" ") {
