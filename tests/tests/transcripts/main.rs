@@ -100,7 +100,13 @@ impl Scene {
         stand.proxy_open().await.unwrap();
         let person = Person { login: "user10@contoso.edu".to_owned(), ..Person::new("user10") };
         stand.target.add_user(&person.address, &person.password).unwrap();
-        Self { stand, kind: Kind::Dovecot, server, people: vec![person] }
+        let scene = Self { stand, kind: Kind::Dovecot, server, people: vec![person] };
+        // Its mailbox is made once, and not by several at the same moment.
+        let person = &scene.people[0];
+        let login = format!("a1 LOGIN {} \"{}\"", person.login, person.password);
+        let first = [go(&login, "a1 OK"), ask("a2 SELECT INBOX"), bye()];
+        scene.played("first", &first, Pace::Stepwise, Route::Direct, &person.login).await;
+        scene
     }
 
     async fn talk(&self, route: Route) -> Teletype {
