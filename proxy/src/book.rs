@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -109,6 +109,7 @@ pub(crate) struct Page {
     pub(crate) bytes_down: AtomicU64,
     pub(crate) mirrored: AtomicU64,
     blind: Mutex<Option<Blindness>>,
+    over: AtomicBool,
     /// Ends the session.
     pub(crate) kick: CancellationToken,
 }
@@ -139,6 +140,25 @@ impl Page {
 
     pub(crate) fn set_blind(&self, why: Blindness) {
         lock(&self.blind).get_or_insert(why);
+    }
+
+    /// Whether the mailbox changes without its tap seeing it.
+    pub(crate) fn misses(&self) -> bool {
+        match *lock(&self.blind) {
+            Some(Blindness::Slow | Blindness::Compressed | Blindness::Unframable | Blindness::TooMuch) => {
+                true
+            }
+            Some(Blindness::OtherUser) | None => false,
+        }
+    }
+
+    /// Nothing passes any more.
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 
     /// Bytes up and down.
@@ -187,6 +207,7 @@ impl Book {
             bytes_down: AtomicU64::new(0),
             mirrored: AtomicU64::new(0),
             blind: Mutex::default(),
+            over: AtomicBool::new(false),
             kick: CancellationToken::new(),
         });
         lock(&self.pages).insert(page.id, page.clone());

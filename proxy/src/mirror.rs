@@ -18,7 +18,7 @@ use mailferry_ledger::Ledger;
 use mailferry_spool::{BodyWriter, Full, Origin, Seen, Spool, Transfer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 pub(crate) use self::queue::TapSender;
@@ -40,6 +40,9 @@ const MAX_THREADS: usize = 64;
 const MAX_HELD: usize = 256;
 const MAX_HELD_BYTES: u64 = 8 << 20;
 const MAX_HELD_TIME: Duration = Duration::from_secs(1);
+
+/// How often a session is asked after whose tap went blind.
+const MISSED: Duration = Duration::from_secs(60);
 
 /// What a tap's task works with.
 #[derive(Clone)]
@@ -91,9 +94,25 @@ impl Mirror {
         let mirror = self.clone();
         (sender, async move {
             if let Some(mailbox) = mirror.mailbox(login, &page).await {
-                Listening::new(mailbox, mirror, page).run(queue).await;
+                Listening::new(mailbox, mirror.clone(), page.clone()).run(queue).await;
+                if page.misses() {
+                    Box::pin(mirror.missed(mailbox, &page)).await;
+                }
             }
         })
+    }
+
+    /// While a session goes on that its tap sees no more: where bytes passed, anything may have changed.
+    async fn missed(&self, mailbox: MailboxId, page: &Page) {
+        let mut seen = page.bytes();
+        while !page.is_over() {
+            sleep(MISSED).await;
+            let now = page.bytes();
+            if now != seen {
+                self.spool.offer(Seen::Everything { mailbox });
+            }
+            seen = now;
+        }
     }
 
     /// The same where the mailbox is known.

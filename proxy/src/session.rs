@@ -247,11 +247,19 @@ async fn relayed(
     let totals = &shared.book.counters;
     totals.bytes_up.fetch_add(page.bytes_up.load(Ordering::Relaxed), Ordering::Relaxed);
     totals.bytes_down.fetch_add(page.bytes_down.load(Ordering::Relaxed), Ordering::Relaxed);
-    // The relay is gone and with it the tap's sender: the task ends when it has seen everything.
-    if let Some(listening) = listening
-        && !settled(listening, SETTLE).await
-    {
-        on_lost(&shared.mirror, page);
+    page.set_over();
+    match listening {
+        Some(listening) if page.misses() => {
+            listening.abort();
+            on_missed(&shared.mirror, page);
+        }
+        // The relay is gone and with it the tap's sender: the task ends when it has seen everything.
+        Some(listening) => {
+            if !settled(listening, SETTLE).await {
+                on_lost(&shared.mirror, page);
+            }
+        }
+        None => {}
     }
     ended
 }
@@ -261,6 +269,11 @@ fn on_lost(mirror: &Mirror, page: &Page) {
     debug!(conn = page.id, "Tap lost.");
     page.set_blind(Blindness::Slow);
     count(&mirror.book.counters.blind);
+    on_missed(mirror, page);
+}
+
+/// Anything may have changed since the tap went blind.
+fn on_missed(mirror: &Mirror, page: &Page) {
     if let Some(mailbox) = page.info().mailbox {
         mirror.spool.offer(Seen::Everything { mailbox });
     }

@@ -288,6 +288,26 @@ r.s.close()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_blind_tap_missed_is_looked_for_when_the_session_is_over() {
+    let stand = Stand::start("missed").await;
+    let client = stand.python(
+        "r = Raw()\nr.line()\nr.send('a1 LOGIN ann@example.com secret\\r\\n')\nr.until('a1')\n\
+         r.send('a2\\tNOOP\\r\\n')\nr.line()\nwhile not os.path.exists('told'): pass\n\
+         r.send('a3 CREATE New\\r\\n')\nr.until('a3 OK')\nr.s.close()\n",
+    );
+    let told = async {
+        stand.spool.changed(stand.ann).await;
+        let told = stand.spool.drain(stand.ann);
+        std::fs::write(stand.dovecot.folder.join("told"), "").unwrap();
+        told.len()
+    };
+    let (_, told) = tokio::join!(client, told);
+    assert_eq!(told, 1);
+    assert_eq!(stand.seen().await, ["everything"]);
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mbsync_mirrors_a_mailbox_through_the_proxy() {
     let stand = Stand::start("mbsync").await;
     stand

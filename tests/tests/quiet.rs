@@ -118,3 +118,31 @@ async fn what_a_client_does_shows_on_the_target() {
     }
     stand.same(&terry, PATIENCE).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_blind_tap_did_not_see_is_found_while_its_session_goes_on() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    stand
+        .source
+        .load(&terry.login, std::iter::once(exact(&["INBOX"], 2_000, "first", 1_600_000_000)))
+        .unwrap();
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
+    let mut client = stand.talk(&terry).await.unwrap();
+    client.say("SELECT INBOX").await.unwrap();
+    // A source might take it for a command.
+    client.send("\tNOOP").await.unwrap();
+    let blind = |listed: &serde_json::Value| listed.to_string().contains("unframable");
+    let since = Instant::now();
+    while !blind(&stand.cli(&["sessions", "list"]).await.unwrap().json().unwrap()) {
+        assert!(since.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stand.same(&terry, PATIENCE).await.unwrap();
+    client.say("STORE 1 +FLAGS (\\Flagged)").await.unwrap();
+    client.append("Drafts", "", &letter("unseen")).await.unwrap();
+    let since = Instant::now();
+    stand.same(&terry, 3 * PATIENCE).await.unwrap();
+    println!("unseen, and on the target after {} s", since.elapsed().as_secs());
+}
