@@ -30,7 +30,7 @@ async fn shows(
             println!("{what}: {} ms", since.elapsed().as_millis());
             return;
         }
-        assert!(since.elapsed() < PATIENCE, "{what}: {folder} holds {found:?}");
+        assert!(since.elapsed() < PATIENCE, "{what}: {folder} holds {} messages", found.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -78,12 +78,14 @@ async fn what_a_client_does_shows_on_the_target() {
         shows(&mut target, &format!("{round}: MOVE of 3"), since, "Folder1", |all| all.len() == before + 3)
             .await;
 
-        let before = target.list("INBOX").await.unwrap().len();
+        let gone = if round == "first" { ["number 4", "number 5"] } else { ["number 6", "number 7"] };
         let since = Instant::now();
         client.say("STORE 5:6 +FLAGS.SILENT (\\Deleted)").await.unwrap();
         client.say("EXPUNGE").await.unwrap();
-        shows(&mut target, &format!("{round}: deletion of 2"), since, "INBOX", |all| all.len() == before - 2)
-            .await;
+        shows(&mut target, &format!("{round}: deletion of 2"), since, "INBOX", |all| {
+            !all.iter().any(|one| gone.contains(&one.0.as_str()))
+        })
+        .await;
 
         let name = format!("Renamed{round}");
         let since = Instant::now();
