@@ -65,11 +65,13 @@ async fn export(stand: &Stand, person: &Person, to: &Path) -> (i32, Value) {
 async fn every_skipped_message_is_exported_byte_for_byte_and_once() {
     let (mut stand, terry, messages) = stand_with_leftovers().await;
     let to = stand.path().join("left");
-    // The way to the source breaks amid the large one, and again later: nothing half stays, nothing is doubled.
+    // The way to the source breaks amid the large one: nothing half stays, nothing is doubled.
+    let cuts = stand.source_relay.cuts();
     stand.source_relay.cut_after(Way::ToClient, 7_000_000);
     let (code, said) = export(&stand, &terry, &to).await;
     assert_eq!((code, &said["exported"], &said["already"]), (0, &json!(122), &json!(0)), "{said:#}");
 
+    assert_eq!(stand.source_relay.cuts(), cuts + 1, "else this proves less");
     let root = to.join("terry.adams@contoso.edu");
     let found = files(&root);
     let mut wanted: Vec<Vec<u8>> =
