@@ -248,18 +248,14 @@ async fn relayed(
     totals.bytes_up.fetch_add(page.bytes_up.load(Ordering::Relaxed), Ordering::Relaxed);
     totals.bytes_down.fetch_add(page.bytes_down.load(Ordering::Relaxed), Ordering::Relaxed);
     page.set_over();
-    match listening {
-        Some(listening) if page.misses() => {
+    if let Some(listening) = listening {
+        if page.misses() {
             listening.abort();
             on_missed(&shared.mirror, page);
+        } else if !settled(listening, SETTLE).await {
+            // The relay is gone and with it the tap's sender: the task ends when it has seen everything.
+            on_lost(&shared.mirror, page);
         }
-        // The relay is gone and with it the tap's sender: the task ends when it has seen everything.
-        Some(listening) => {
-            if !settled(listening, SETTLE).await {
-                on_lost(&shared.mirror, page);
-            }
-        }
-        None => {}
     }
     ended
 }
