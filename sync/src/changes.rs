@@ -98,7 +98,13 @@ impl MailboxWorker {
         let ledger = self.context.ledger.clone();
         let mut copies: Vec<(Uid, Message, Uid)> = Vec::new();
         let mut change = ledger.change();
-        let adopted = self.adopted(folder)?;
+        let mut adopted = self.adopted(folder)?;
+        for other in ledger.folders(self.mailbox)? {
+            // Two folders of the source never share one of the target but while one takes the other's place.
+            if other.id != folder.id && other.target == folder.target && !other.gone {
+                adopted = adopted.union(&self.known_target_uids(&other)?);
+            }
+        }
         for uid in vanished.iter() {
             let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
             match message.state {

@@ -43,7 +43,7 @@ pub(crate) const WINDOW_MESSAGES: usize = 128;
 const WINDOW_BYTES: u64 = 8 << 20;
 
 /// The most APPENDs without an answer.
-const MAX_FLIGHTS: usize = 256;
+pub(crate) const MAX_FLIGHTS: usize = 256;
 
 /// How bodies are asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +67,8 @@ pub(crate) struct Job<'a> {
     /// How many more refusals the session may see.
     pub(crate) refusals_left: u32,
     pub(crate) asking: Asking,
+    /// The most APPENDs without an answer; [`MAX_FLIGHTS`] at most.
+    pub(crate) flights: usize,
     /// Asked between windows: whether something more urgent waits.
     pub(crate) interrupt: &'a (dyn Fn() -> bool + Sync),
 }
@@ -100,6 +102,8 @@ pub(crate) struct Pumped {
     pub(crate) target_spoilt: bool,
     /// How many refusals came.
     pub(crate) refusals: u32,
+    /// What the target was taking in when it said BYE, and its words.
+    pub(crate) closed_on: Option<(Uid, String)>,
     /// What stopped the run early.
     pub(crate) trouble: Option<Trouble>,
 }
@@ -219,7 +223,7 @@ pub(crate) async fn pump(job: &Job<'_>, source: &mut Session, target: &mut Sessi
         moved: Notify::new(),
         halt: CancellationToken::new(),
         dead: CancellationToken::new(),
-        places: Semaphore::new(MAX_FLIGHTS),
+        places: Semaphore::new(job.flights.clamp(1, MAX_FLIGHTS)),
         budget: Arc::new(Semaphore::new(budget_size as usize)),
         budget_size,
     };

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mailferry_imap::{Uid, UidSet};
-use mailferry_ledger::{Folder, Message, MessageState, SkipReason};
+use mailferry_ledger::{Folder, FolderId, Message, MessageState, SkipReason};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::copy::{Asking, Job, Pumped, pump};
+use crate::copy::{Asking, Job, MAX_FLIGHTS, Pumped, pump};
 use crate::error::SideError;
 use crate::pace::{Meaning, meaning};
 use crate::reconcile::Adoption;
@@ -32,6 +32,16 @@ pub(crate) enum Courtesy {
     None,
 }
 
+/// After so many refusals in one run, more are expected.
+const WARY: u32 = 3;
+
+/// A message on which the target closed the connection so often goes by itself, after the others: Exchange does that with some
+/// that it will not have, and does not say so otherwise.
+const SUSPECT: u32 = 2;
+
+/// After so many it is taken for refused.
+const CLOSINGS: u32 = 4;
+
 impl MailboxWorker {
     /// Copies these pending messages of a folder.
     pub(crate) async fn copy(
@@ -53,7 +63,15 @@ impl MailboxWorker {
             let uid_next = self.get_ready(folder, report).await?;
             // Adoption may have found some.
             self.source().await?.be_in(folder).await?;
-            let pumped = self.pump(folder, uid_next, &todo, asking, courtesy).await?;
+            self.settle_closings(folder, &todo, report).await?;
+            let run = self.next_run(folder, &todo);
+            let mut pumped = self.pump(folder, uid_next, &run, asking, courtesy).await?;
+            if let Some((uid, text)) = pumped.closed_on.take()
+                && meaning(None, &text) == Meaning::Unavailable
+            {
+                let known = self.closings.entry((folder.id, uid)).or_default();
+                *known = (known.0 + 1, text);
+            }
             report.copied += pumped.copied;
             report.bytes += pumped.bytes;
             report.from_spool += pumped.from_spool;
@@ -72,6 +90,10 @@ impl MailboxWorker {
             }
             let dropped = pumped.target_spoilt;
             if let Some(trouble) = pumped.trouble {
+                if self.source.is_some() {
+                    // Or they are refused again, and again with the connection.
+                    self.settle_refused(folder, &pumped.refused, &mut refused_once, report).await?;
+                }
                 return Err(trouble);
             }
             if pumped.no_folder {
@@ -125,12 +147,20 @@ impl MailboxWorker {
     ) -> Result<Pumped, Trouble> {
         self.source().await?;
         self.target().await?;
-        let Self { source: Some(source), target: Some(target), context, progress, hints, mailbox, .. } = self
+        let Self {
+            source: Some(source), target: Some(target), context, progress, hints, mailbox, wary, ..
+        } = self
         else {
             return Err(Trouble::Stopped);
         };
         let never = || false;
         let urgent = || hints.are_urgent(&context.spool, *mailbox);
+        let left = MAX_REFUSALS.saturating_sub(target.refusals).max(1);
+        // Once it is known that many are refused: with those that are on their way then it is never the tenth.
+        let (left, flights) = match *wary {
+            true => (left.min(MAX_REFUSALS / 2), MAX_REFUSALS as usize / 2),
+            false => (left, MAX_FLIGHTS),
+        };
         let job = Job {
             ledger: &context.ledger,
             spool: &context.spool,
@@ -138,12 +168,14 @@ impl MailboxWorker {
             limits: context.limits,
             folder,
             uid_next,
-            refusals_left: MAX_REFUSALS.saturating_sub(target.refusals).max(1),
+            refusals_left: left,
             asking,
+            flights,
             interrupt: if courtesy == Courtesy::ServeHints { &urgent } else { &never },
         };
         let pumped = Box::pin(pump(&job, &mut source.session, &mut target.session, todo)).await;
         target.refusals += pumped.refusals;
+        *wary |= pumped.refusals >= WARY;
         Ok(pumped)
     }
 
@@ -246,25 +278,69 @@ impl MailboxWorker {
         refused_once: &mut UidSet,
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
-        let ledger = self.context.ledger.clone();
         for (uid, text) in refused {
             let too_large = meaning(None, text) == Meaning::TooLarge;
             if !too_large && !refused_once.contains(*uid) {
                 refused_once.insert(*uid);
                 continue;
             }
-            let Some(message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
             let reason = if too_large { SkipReason::TooLarge } else { SkipReason::Refused(text.clone()) };
-            let mut change = ledger.change();
-            let message = Message { state: MessageState::Skipped(reason), ..message };
-            change.put_message(folder.mailbox, folder.id, *uid, message);
-            change.commit().await?;
-            report.skipped += 1;
-            let mut one = UidSet::new();
-            one.insert(*uid);
-            self.note_skipped_facts(folder, &one).await?;
+            self.quarantine(folder, *uid, reason, report).await?;
         }
         Ok(())
+    }
+
+    /// What goes next: those that the target closed the connection on wait until nobody else does.
+    fn next_run(&self, folder: &Folder, todo: &UidSet) -> UidSet {
+        let suspects = |uid: &Uid| self.closings.get(&(folder.id, *uid)).is_some_and(|one| one.0 >= SUSPECT);
+        let suspects: UidSet = match self.closings.is_empty() {
+            true => return todo.clone(),
+            false => todo.iter().filter(suspects).collect(),
+        };
+        let others = todo.difference(&suspects);
+        match others.is_empty() {
+            true => suspects.first().into_iter().collect(),
+            false => others,
+        }
+    }
+
+    /// Messages that the target does not take and does not refuse in words.
+    async fn settle_closings(
+        &mut self,
+        folder: &Folder,
+        todo: &UidSet,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let convicted = |((at, uid), (count, text)): (&(FolderId, Uid), &(u32, String))| {
+            (*at == folder.id && todo.contains(*uid) && *count >= CLOSINGS).then(|| (*uid, text.clone()))
+        };
+        let convicted: Vec<(Uid, String)> = self.closings.iter().filter_map(convicted).collect();
+        for (uid, text) in convicted {
+            self.closings.remove(&(folder.id, uid));
+            self.quarantine(folder, uid, SkipReason::Refused(text), report).await?;
+        }
+        Ok(())
+    }
+
+    /// A pending message is skipped for good.
+    async fn quarantine(
+        &mut self,
+        folder: &Folder,
+        uid: Uid,
+        reason: SkipReason,
+        report: &mut PassReport,
+    ) -> Result<(), Trouble> {
+        let ledger = self.context.ledger.clone();
+        let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { return Ok(()) };
+        if message.state != MessageState::Pending {
+            return Ok(());
+        }
+        let mut change = ledger.change();
+        let message = Message { state: MessageState::Skipped(reason), ..message };
+        change.put_message(folder.mailbox, folder.id, uid, message);
+        change.commit().await?;
+        report.skipped += 1;
+        self.note_skipped_facts(folder, &[uid].into_iter().collect()).await
     }
 
     /// The messages of a folder that wait to be copied.

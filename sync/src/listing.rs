@@ -149,14 +149,10 @@ impl MailboxWorker {
         let displaced: Vec<Folder> = self.displaced(listing, &known);
         for old in &displaced {
             for planned in &listing.plan {
-                let (Fate::Copy { target, .. }, Some(status)) =
-                    (&planned.fate, listing.status.get(&planned.source))
-                else {
-                    continue;
-                };
+                let Fate::Copy { target, .. } = &planned.fate else { continue };
                 let taken = known.iter().any(|folder| !folder.gone && folder.source == planned.source);
                 let old = std::slice::from_ref(old);
-                if !taken && let Some(old) = self.find_renamed(old, planned, status).await? {
+                if !taken && let Some(old) = self.find_renamed(old, planned, listing).await? {
                     self.rename(&old, planned, target, &mut there).await?;
                 }
             }
@@ -188,7 +184,7 @@ impl MailboxWorker {
                 }
                 other => {
                     let old = match other {
-                        None => self.find_renamed(&vanished, planned, status).await?,
+                        None => self.find_renamed(&vanished, planned, listing).await?,
                         Some(_) => None,
                     };
                     let renamed = match &old {
@@ -238,6 +234,7 @@ impl MailboxWorker {
         // What is below before what it is below.
         vanished.sort_by(|one, other| other.target.cmp(&one.target));
         for folder in vanished {
+            let folder = ledger.folder(self.mailbox, folder.id)?.unwrap_or(folder);
             self.folder_is_gone(&folder, report).await?;
         }
         Ok(current)
@@ -298,14 +295,21 @@ impl MailboxWorker {
     }
 
     /// Whether a new folder is one that vanished: the same UIDVALIDITY, and messages that are the same to the last one
-    /// looked at.
+    /// looked at. Where no other folder has this UIDVALIDITY, few or none of them need be left.
     async fn find_renamed(
         &mut self,
         vanished: &[Folder],
         planned: &Planned,
-        status: &FolderStatus,
+        listing: &Listing,
     ) -> Result<Option<Folder>, Trouble> {
         let ledger = self.context.ledger.clone();
+        let Some(status) = listing.status.get(&planned.source) else { return Ok(None) };
+        let unique = |old: &Folder| {
+            let listed = listing.status.values().filter(|other| other.uid_validity == status.uid_validity);
+            let mut gone =
+                vanished.iter().filter(|one| one.source_validity == old.source_validity && one.id != old.id);
+            listed.count() == 1 && gone.next().is_none()
+        };
         for old in vanished.iter().filter(|old| Some(old.source_validity) == status.uid_validity) {
             let mut sample = BTreeMap::new();
             for message in ledger.messages(old.mailbox, old.id) {
@@ -317,7 +321,12 @@ impl MailboxWorker {
                     break;
                 }
             }
+            let last = ledger.last_uid(old.mailbox, old.id)?;
+            let few_will_do = unique(old) && last.is_some() && status.uid_next > last;
             if sample.is_empty() {
+                if few_will_do {
+                    return Ok(Some(old.clone()));
+                }
                 continue;
             }
             let source = self.source().await?;
@@ -329,7 +338,7 @@ impl MailboxWorker {
                     .get(&fact.uid)
                     .is_some_and(|message| message.date == fact.date && message.size == fact.size)
             });
-            if same && facts.len() * 2 > sample.len() {
+            if same && (few_will_do || facts.len() * 2 > sample.len()) {
                 return Ok(Some(old.clone()));
             }
         }
@@ -344,6 +353,8 @@ impl MailboxWorker {
         name: &FolderName,
         there: &mut BTreeSet<FolderName>,
     ) -> Result<Option<Folder>, Trouble> {
+        // It may have gone along with another one meanwhile.
+        let old = &self.context.ledger.folder(self.mailbox, old.id)?.unwrap_or_else(|| old.clone());
         let folder = Folder {
             source: planned.source.clone(),
             source_delimiter: planned.delimiter,
@@ -373,6 +384,16 @@ impl MailboxWorker {
             info!("Folder renamed as at the source.");
         }
         let mut change = self.context.ledger.change();
+        if old.target != *name {
+            // Whatever is below it went along, also what the source no longer has.
+            for below in self.context.ledger.folders(self.mailbox)? {
+                let rest = below.target.wire().strip_prefix(old.target.wire());
+                if let Some(rest) = rest.filter(|rest| rest.first() == Some(&b'/')) {
+                    let target = FolderName::from_wire([name.wire(), rest].concat());
+                    change.put_folder(Folder { target, ..below.clone() });
+                }
+            }
+        }
         change.put_folder(folder.clone());
         change.commit().await?;
         Ok(Some(folder))

@@ -43,6 +43,8 @@ impl MailboxWorker {
             }
         };
         if result.is_ok() {
+            self.closings.clear();
+            self.wary = false;
             self.arrivals = 0;
         }
         report.took = began.elapsed();

@@ -1,11 +1,12 @@
 //! One mailbox's worker: the only writer of its target mailbox.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_imap::MailboxId;
-use mailferry_ledger::Mailbox;
+use mailferry_imap::{MailboxId, Uid};
+use mailferry_ledger::{FolderId, Mailbox};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -116,6 +117,10 @@ pub struct MailboxWorker {
     pub(crate) pace: Pace,
     pub(crate) hints: Hints,
     pub(crate) allowed: Deletions,
+    /// Many messages were refused in this pass.
+    pub(crate) wary: bool,
+    /// How often the target closed the connection on a message, and its last words.
+    pub(crate) closings: BTreeMap<(FolderId, Uid), (u32, String)>,
     /// Messages that were new in INBOX and were mirrored between passes.
     pub(crate) arrivals: u64,
     /// When early mail was looked for last.
@@ -134,6 +139,8 @@ impl MailboxWorker {
             pace: Pace::default(),
             hints: Hints::default(),
             allowed: Deletions::Capped,
+            wary: false,
+            closings: BTreeMap::new(),
             arrivals: 0,
             looked_for_early: None,
         }

@@ -151,6 +151,26 @@ async fn a_removed_folder_goes_when_what_was_below_it_is_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_went_along_with_a_renamed_folder_is_found_there() {
+    let (mut stand, terry, mut client) = stand("").await;
+    fill(&mut client, "Work", 1).await;
+    fill(&mut client, "Work.Gone", 2).await;
+    fill(&mut client, "Work.Few", 3).await;
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
+    client.say("DELETE Work.Gone").await.unwrap();
+    client.say("SELECT Work.Few").await.unwrap();
+    client.say("UID STORE 1:2 +FLAGS (\\Deleted)").await.unwrap();
+    client.say("EXPUNGE").await.unwrap();
+    client.say("UNSELECT").await.unwrap();
+    client.say("RENAME Work Other").await.unwrap();
+    agree(&mut stand, &terry).await;
+    let names = stand.look(&terry).await.unwrap().folders().await.unwrap();
+    assert!(!names.iter().any(|name| name.contains("Gone") || name.starts_with("Work")), "{names:?}");
+    assert_eq!(stand.target.relay.counts().of("APPEND"), 6, "each was sent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_cap_holds_back_when_uids_change_is_not_forgotten() {
     // Of ten messages one may go.
     let (mut stand, terry, mut client) = stand("max_deletions = 0").await;

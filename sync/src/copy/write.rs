@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mailferry_imap::Uid;
-use mailferry_imap::net::{Append, Event, Reader, Writer};
+use mailferry_imap::net::{self, Append, Event, Reader, Writer};
 use mailferry_imap::response::{Status, StatusText};
 use mailferry_ledger::SkipReason;
 use tokio::sync::mpsc;
@@ -247,7 +247,14 @@ pub(super) async fn collect(shared: &Shared<'_>, reader: &mut Reader, outcomes: 
             // Whatever is lost is told by the error that follows a BYE.
             Ok(_) => {}
             Err(error) => {
-                shared.state().pumped.target_spoilt = true;
+                {
+                    let mut state = shared.state();
+                    state.pumped.target_spoilt = true;
+                    if let net::Error::Bye { text, .. } = &error {
+                        state.pumped.closed_on =
+                            state.flights.front().map(|flight| (flight.uid, text.clone()));
+                    }
+                }
                 shared.stop(Trouble::target(error));
                 shared.dead.cancel();
                 return;

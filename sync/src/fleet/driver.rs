@@ -229,7 +229,8 @@ impl Driver {
         };
         self.record(move |mailbox| {
             mailbox.state = state;
-            mailbox.throttled_until = None;
+            // The mirror may have been told to wait; whoever is killed now must still know of it.
+            mailbox.throttled_until = mailbox.throttled_until.filter(|until| *until > Timestamp::now());
         })
         .await;
         self.view(|view| view.retry_at = None);

@@ -10,6 +10,9 @@ use super::dress::{self, Dress};
 use super::rule::{Fault, due};
 use super::{Shared, locked};
 
+/// After so many refused APPENDs Exchange closes the connection.
+const MAX_REFUSED: u32 = 10;
+
 /// A command that the server works on.
 struct Pending {
     verb: String,
@@ -51,6 +54,8 @@ struct State {
     selected: Option<String>,
     pending: HashMap<String, Pending>,
     injected: VecDeque<Bytes>,
+    /// APPENDs refused so far.
+    refused: u32,
     ending: bool,
     fetched: Fetched,
 }
@@ -89,11 +94,20 @@ impl Conversation {
         {
             return Order::Swallow(Refusal { answer: format!("{tag} {answer}\r\n"), bye: None });
         }
-        let fault = due(&mut locked(&shared.rules), &verb);
+        let fault = due(&mut locked(&shared.rules), &verb).or_else(|| larger(&text, &verb, shared));
         match fault {
             Some(Fault::Cut) => return Order::Cut,
             Some(Fault::Answer(text)) => {
-                return Order::Swallow(Refusal { answer: format!("{tag} {text}\r\n"), bye: None });
+                state.refused += u32::from(verb == "APPEND");
+                let gives_up = shared.setup.dress == Dress::Exchange && state.refused == MAX_REFUSED;
+                if gives_up {
+                    shared.given_up.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+                let bye = gives_up.then(|| "Connection closed. 14".to_owned());
+                return Order::Swallow(Refusal { answer: format!("{tag} {text}\r\n"), bye });
+            }
+            Some(Fault::AnswerThenBye(text, bye)) if text.is_empty() => {
+                return Order::Swallow(Refusal { answer: String::new(), bye: Some(bye) });
             }
             Some(Fault::AnswerThenBye(text, bye)) => {
                 return Order::Swallow(Refusal { answer: format!("{tag} {text}\r\n"), bye: Some(bye) });
@@ -144,6 +158,10 @@ impl Conversation {
             return tagged(&mut state, bytes, dress);
         }
         count_body(&mut state, &bytes, first, literal, shared);
+        let bytes = match shared.estimates.load(std::sync::atomic::Ordering::Relaxed) {
+            true => dress::estimated(bytes),
+            false => bytes,
+        };
         if dress == Dress::Exchange && first == Part::Begins && literal.is_none() {
             return match dress::server_line(&bytes, state.authenticated, &locked(&shared.hidden)) {
                 Some(line) => Said::Forward(line),
@@ -152,6 +170,14 @@ impl Conversation {
         }
         Said::Forward(bytes)
     }
+}
+
+/// What becomes of an APPEND of this size, if anything.
+fn larger(line: &str, verb: &str, shared: &Shared) -> Option<Fault> {
+    let (limit, fault) = locked(&shared.larger).clone().filter(|_| verb == "APPEND")?;
+    let (_, announced) = line.trim_end().rsplit_once('{')?;
+    let size: u64 = announced.trim_end_matches(['}', '+']).parse().ok()?;
+    (size > limit).then_some(fault)
 }
 
 /// Whether the connection ends after what was put in.

@@ -101,6 +101,15 @@ pub fn server_line(line: &Bytes, authenticated: bool, hidden: &[String]) -> Opti
     Some(line.clone())
 }
 
+/// The line with another RFC822.SIZE in it, if there is one: what Exchange reckons a message might have.
+pub fn estimated(line: Bytes) -> Bytes {
+    let Ok(text) = std::str::from_utf8(&line) else { return line };
+    let Some((before, after)) = text.split_once("RFC822.SIZE ") else { return line };
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    let Ok(size) = after[..end].parse::<u64>() else { return line };
+    Bytes::from(format!("{before}RFC822.SIZE {}{}", size + size / 3 + 700, &after[end..]))
+}
+
 /// The text of a tagged answer (after the tag) as Exchange words it.
 pub fn answer(verb: &str, text: &str) -> String {
     match verb {

@@ -11,7 +11,7 @@ mod rule;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,6 +84,11 @@ pub(crate) struct Shared {
     /// Cancelled to end every present connection.
     connections: Mutex<CancellationToken>,
     announce: Mutex<Vec<Arc<conversation::Conversation>>>,
+    /// What becomes of an APPEND of more bytes than this.
+    larger: Mutex<Option<(u64, Fault)>>,
+    estimates: AtomicBool,
+    /// Connections that ended since too much was refused on them.
+    given_up: AtomicU64,
     minutes: Mutex<Option<Vec<String>>>,
     began: Instant,
 }
@@ -125,6 +130,9 @@ impl Relay {
             cuts: AtomicU64::new(0),
             connections: Mutex::new(CancellationToken::new()),
             announce: Mutex::default(),
+            larger: Mutex::default(),
+            estimates: AtomicBool::new(false),
+            given_up: AtomicU64::new(0),
             minutes: Mutex::default(),
             began: Instant::now(),
         });
@@ -152,6 +160,21 @@ impl Relay {
     /// Counts from zero again.
     pub fn forget_counts(&self) {
         *locked(&self.shared.counts) = Counts::default();
+    }
+
+    /// Every APPEND of more than `bytes` suffers this: `Answer` or `AnswerThenBye`.
+    pub fn refuse_larger(&self, bytes: u64, fault: Fault) {
+        *locked(&self.shared.larger) = Some((bytes, fault));
+    }
+
+    /// From now on sizes are estimates: Exchange keeps no message as it came.
+    pub fn estimate_sizes(&self) {
+        self.shared.estimates.store(true, Ordering::Relaxed);
+    }
+
+    /// How many connections were ended since ten APPENDs had been refused on them; only in Exchange's dress.
+    pub fn given_up(&self) -> u64 {
+        self.shared.given_up.load(Ordering::Relaxed)
     }
 
     /// From now on every line that passes is written down, bodies left out.
