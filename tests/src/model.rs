@@ -38,6 +38,8 @@ pub struct Lived {
     pub messages: u64,
     /// Mail that arrived at the target by itself.
     pub foreign: usize,
+    /// Empty folders that are left on the target.
+    pub left_over: usize,
     /// Times the process was killed.
     pub kills: u64,
 }
@@ -115,6 +117,7 @@ async fn at_rest(
 ) -> anyhow::Result<()> {
     let sides = Sides::read(stand, person).await?;
     lived.messages = sides.messages();
+    lived.left_over = sides.left_over().len();
     let mut wrong = sides.differences(user.foreign());
 
     let status = stand.batch(batch).await?;

@@ -40,6 +40,15 @@ impl Sides {
         self.source.values().flat_map(BTreeMap::values).map(|count| *count as u64).sum()
     }
 
+    /// Empty folders that the source does not have (any more): no message is wrong there, but nobody needs them.
+    pub fn left_over(&self) -> Vec<&str> {
+        let names = self.target.iter().filter(|(name, theirs)| {
+            let is_parent = self.target.keys().any(|other| other.starts_with(&format!("{name}/")));
+            theirs.is_empty() && !self.source.contains_key(*name) && !is_parent
+        });
+        names.map(|(name, _)| name.as_str()).filter(|name| !THEIR_OWN.contains(name)).collect()
+    }
+
     /// What does not agree, in words. `foreign` arrived at the target by itself.
     pub fn differences(&self, foreign: &[Mail]) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -56,11 +65,6 @@ impl Sides {
                 !is_foreign
             });
             compare(name, ours, &copies, &mut wrong);
-            let empty = theirs.is_empty() && !self.source.contains_key(name);
-            let is_parent = self.target.keys().any(|other| other.starts_with(&format!("{name}/")));
-            if empty && !is_parent && !THEIR_OWN.contains(&name.as_str()) {
-                wrong.push(format!("{name}: an empty folder that the source does not have"));
-            }
         }
         for (name, ours) in &self.source {
             if !self.target.contains_key(name) {
