@@ -385,10 +385,10 @@ impl MailboxWorker {
         }
         let mut change = self.context.ledger.change();
         if old.target != *name {
-            // Whatever is below it went along, also what the source no longer has.
+            // Whatever is below it went along, also what the source no longer has; and what is known under older UIDs.
             for below in self.context.ledger.folders(self.mailbox)? {
                 let rest = below.target.wire().strip_prefix(old.target.wire());
-                if let Some(rest) = rest.filter(|rest| rest.first() == Some(&b'/')) {
+                if let Some(rest) = rest.filter(|rest| matches!(rest.first(), None | Some(b'/'))) {
                     let target = FolderName::from_wire([name.wire(), rest].concat());
                     change.put_folder(Folder { target, ..below.clone() });
                 }
