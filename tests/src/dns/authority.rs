@@ -101,10 +101,29 @@ impl Authority {
     pub fn break_zone(&mut self, zone: &str) -> anyhow::Result<()> {
         std::fs::remove_file(zone_file(&self.place, zone))?;
         match self.software.reload() {
-            Reload::Knotc => knotc(&self.place, &["-f", "zone-purge", zone]),
+            Reload::Knotc => {
+                knotc(&self.place, &["-f", "zone-purge", zone])?;
+                self.wait_until_broken(zone)
+            }
             // Told to load what is not there, these two keep what they have.
             Reload::Signal => self.restart(zone),
         }
+    }
+
+    /// What was ordered is not done yet.
+    fn wait_until_broken(&mut self, zone: &str) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while !is_answering(self.address, zone)? || ask_serial(self.address, zone)?.is_some() {
+            self.server.alive()?;
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "{} still has {zone}\n{}",
+                self.address,
+                self.server.tail()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Has the server sign a zone from here on (Knot only), with keys of its own; the data of the DS records for its

@@ -17,7 +17,7 @@ use mailferry_tests::script::{Pace, Step, Until, ask, bye, comparable, go, play}
 use mailferry_tests::source::Kind;
 use mailferry_tests::stand::{ENDPOINT, Front, Options, Person, Stand};
 use mailferry_tests::teletype::{Teletype, Way};
-use scripts::{appended, before_login, logins, mail_session, nonsense, odd_mail, tokens};
+use scripts::{appended, before_login, identified, logins, mail_session, nonsense, odd_mail, tokens};
 
 const PACES: [Pace; 3] = [Pace::Stepwise, Pace::Bytewise, Pace::Block];
 
@@ -190,6 +190,9 @@ impl Scene {
 async fn all(kind: Kind) {
     let Some(scene) = Scene::open(kind).await else { return };
     scene.same("before login", &before_login(), 0).await;
+    for pace in [Pace::Stepwise, Pace::Block] {
+        scene.same_at(pace, "ID before login", &identified(), 0).await;
+    }
     scene.same("nonsense before login", &nonsense(kind), 0).await;
     for (name, steps, person) in logins(kind, &scene.people[0], &scene.people[1]) {
         scene.same(&name, &steps, person).await;
