@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode,
     body::{Bytes, Incoming},
+    client::conn::http1::{Connection, SendRequest, handshake},
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,11 @@ use mailferry_admin::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf};
 use tokio::{net::UnixStream, task::JoinHandle};
+
+const JSON: &str = "application/json";
+
+/// What carries a request and its answer; it must be polled.
+type Exchange = Connection<TokioIo<UnixStream>, Full<Bytes>>;
 
 /// Where the daemon listens.
 #[derive(Debug, Clone)]
@@ -49,8 +55,7 @@ impl Daemon {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Problem::local(error.to_string()))?;
-        self.send(method, path, body.into(), "application/json").await
+        self.send(method, path, json(body)?, JSON).await
     }
 
     /// Sends `body` as it is.
@@ -61,16 +66,8 @@ impl Daemon {
         body: Bytes,
         content_type: &str,
     ) -> Result<T, Failure> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.lost(&e))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "mailferry")
-            .header(CONTENT_TYPE, content_type)
-            .body(Full::new(body))
-            .map_err(|error| Problem::usage(format!("{path}: {error}")))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = request(method, path, body, content_type)?;
         let exchange = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -91,17 +88,8 @@ impl Daemon {
 
     /// Sends `body` as JSON to `path` and reads the answer as it comes.
     pub async fn stream(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Problem::local(error.to_string()))?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.lost(&e))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "mailferry")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Problem::usage(format!("{path}: {error}")))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = request(method, path, json(body)?, JSON)?;
         // It ends with the answer, or when nobody reads that any more.
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(|e| self.lost(&e))?;
@@ -111,6 +99,11 @@ impl Daemon {
             return Err(decode::<()>(status, &body).err().unwrap_or_else(|| self.cut_off()));
         }
         Ok(Answer { daemon: self.clone(), body: response.into_body(), read: BytesMut::new(), connection })
+    }
+
+    async fn connect(&self) -> Result<(SendRequest<Full<Bytes>>, Exchange), Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(&error))
     }
 
     fn cut_off(&self) -> Failure {
@@ -140,6 +133,27 @@ impl Daemon {
             .next("look at its log; the same command may be given again")
             .into()
     }
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
+    let text = serde_json::to_vec(body).map_err(|error| Problem::local(error.to_string()))?;
+    Ok(text.into())
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    body: Bytes,
+    content_type: &str,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "mailferry")
+        .header(CONTENT_TYPE, content_type)
+        .body(Full::new(body))
+        .map_err(|error| Problem::usage(format!("{path}: {error}")))?;
+    Ok(request)
 }
 
 /// An answer that is read as it comes (`mailferry_admin::stream`).

@@ -228,6 +228,29 @@ pub struct Mailbox {
     pub needs_matching: bool,
 }
 
+impl Mailbox {
+    /// One that waits for its first pass, with nothing on the target, and no password.
+    pub fn new(id: MailboxId, batch: &str, address: &str, user_name: &str) -> Self {
+        Self {
+            id,
+            batch: batch.to_owned(),
+            address: address.to_owned(),
+            user_name: user_name.to_owned(),
+            client_login: None,
+            user_root: None,
+            password: None,
+            state: MailboxState::Queued,
+            error: None,
+            last_synced: None,
+            last_full: None,
+            route: Route::Source,
+            declared_moved: None,
+            throttled_until: None,
+            needs_matching: false,
+        }
+    }
+}
+
 /// What a user logged in with at the source, as the proxy overheard it on an endpoint that learns. One a mailbox.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Learned {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidValidity};
 use mailferry_ledger::{
-    Change, CommitError, Fingerprint, Folder, FolderId, Health, Intent, Ledger, Mailbox, MailboxState,
-    Message, MessageState, Route,
+    Change, CommitError, Fingerprint, Folder, FolderId, Health, Intent, Ledger, Mailbox, Message,
+    MessageState,
 };
 
 const CHILD: &str = "MAILFERRY_LEDGER_CHILD";
@@ -38,21 +38,8 @@ fn message(size: u64) -> Message {
 
 fn furnish(change: &mut Change) {
     change.put_mailbox(Mailbox {
-        id: MAILBOX,
-        batch: "IMAPBatch1".into(),
-        address: "terrya@contoso.edu".into(),
-        user_name: "terry.adams".into(),
-        client_login: None,
-        user_root: None,
-        password: None,
-        state: MailboxState::Queued,
-        error: None,
-        last_synced: None,
         last_full: Some(Timestamp::UNIX_EPOCH),
-        route: Route::Source,
-        declared_moved: None,
-        throttled_until: None,
-        needs_matching: false,
+        ..Mailbox::new(MAILBOX, "IMAPBatch1", "terrya@contoso.edu", "terry.adams")
     });
     for id in 1..=FOLDERS {
         let name = FolderName::from_text(&format!("Folder{id}"));

@@ -82,8 +82,17 @@ impl Talk {
 
     /// The names of all folders, sorted.
     pub async fn folders(&mut self) -> anyhow::Result<Vec<String>> {
+        self.folders_with(|_| true).await
+    }
+
+    /// The names of those that can be opened, sorted.
+    pub async fn selectable(&mut self) -> anyhow::Result<Vec<String>> {
+        self.folders_with(|line| !line.contains("\\Noselect") && !line.contains("\\NonExistent")).await
+    }
+
+    async fn folders_with(&mut self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
         let lines = self.say("LIST \"\" *").await?;
-        let named = lines.iter().filter(|line| line.starts_with("* LIST"));
+        let named = lines.iter().filter(|line| line.starts_with("* LIST") && wanted(line));
         let mut names: Vec<String> = named
             .filter_map(|line| line.splitn(3, '"').nth(2))
             .filter_map(|rest| rest.split_once(' '))

@@ -17,9 +17,7 @@ use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidSet, Ui
 
 use crate::commit::Care;
 use crate::disk::{Disk, RealDisk};
-use crate::record::{
-    Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Route, Security, Trust,
-};
+use crate::record::{Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Security, Trust};
 use crate::{Change, Fingerprint, Intent, Ledger, Message, MessageState};
 
 pub(crate) const TERRY: MailboxId = MailboxId(1);
@@ -80,23 +78,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
 }
 
 pub(crate) fn mailbox(id: MailboxId, address: &str) -> Mailbox {
-    Mailbox {
-        id,
-        batch: "IMAPBatch1".into(),
-        address: address.into(),
-        user_name: format!("user{id}"),
-        client_login: None,
-        user_root: None,
-        password: None,
-        state: MailboxState::Queued,
-        error: None,
-        last_synced: None,
-        last_full: None,
-        route: Route::Source,
-        declared_moved: None,
-        throttled_until: None,
-        needs_matching: false,
-    }
+    Mailbox::new(id, "IMAPBatch1", address, &format!("user{id}"))
 }
 
 pub(crate) fn folder(mailbox: MailboxId, id: FolderId, source: &str) -> Folder {

@@ -1,6 +1,6 @@
 //! Whose password is kept, when it is news, and where nothing is.
 
-use mailferry_ledger::{Batch, BatchState, Endpoint, MailboxState, Route, Security, Trust};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Security, Trust};
 use mailferry_spool::{Limits, Spool};
 use tempfile::TempDir;
 
@@ -50,21 +50,9 @@ async fn place(rows: &[(&str, Option<&str>, Option<&str>)]) -> Place {
         let address = format!("u{number}@contoso.edu");
         let sealed = |password: &str| vault.seal(&SecretString::from(password), &address).unwrap();
         change.put_mailbox(Mailbox {
-            id,
-            batch: "B".into(),
             password: password.map(sealed),
-            address: address.clone(),
-            user_name: (*user_name).into(),
-            client_login: None,
             user_root: user_root.map(str::to_owned),
-            state: MailboxState::Queued,
-            error: None,
-            last_synced: None,
-            last_full: None,
-            route: Route::Source,
-            declared_moved: None,
-            throttled_until: None,
-            needs_matching: false,
+            ..Mailbox::new(id, "B", &address, user_name)
         });
         mailboxes.push(id);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mailferry_imap::MailboxId;
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
-use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox, MailboxState, Route};
+use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox};
 use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits, TellSource};
 use mailferry_spool::{Limits, Seen, Spool};
 use tokio::task::JoinHandle;
@@ -207,23 +207,7 @@ async fn mailbox(ledger: &Ledger) -> MailboxId {
         include: Vec::new(),
         exclude: Vec::new(),
     });
-    change.put_mailbox(Mailbox {
-        id,
-        batch: "B".to_owned(),
-        address: "ann@example.com".to_owned(),
-        user_name: "ann@example.com".to_owned(),
-        client_login: None,
-        user_root: None,
-        password: None,
-        state: MailboxState::Queued,
-        error: None,
-        last_synced: None,
-        last_full: None,
-        route: Route::Source,
-        declared_moved: None,
-        throttled_until: None,
-        needs_matching: false,
-    });
+    change.put_mailbox(Mailbox::new(id, "B", "ann@example.com", "ann@example.com"));
     change.commit().await.unwrap();
     id
 }

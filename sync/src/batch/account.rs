@@ -1,9 +1,10 @@
 //! The account of a batch: folder by folder figures that add up to the source's, and one state for every message.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
-use mailferry_ledger::{Folder, Mailbox, Message, MessageState, Uid};
+use mailferry_ledger::{Counts, Folder, Mailbox, Message, MessageState, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::{BatchError, BatchStatus, Batches, Desk, Forced, MailboxStatus, SkippedMessage};
@@ -28,20 +29,9 @@ pub struct FolderAccount {
     pub uid_validity: u32,
     /// How many messages the source had in it when the last pass ended; `None` before that.
     pub at_source: Option<u32>,
-    /// Messages on the target.
-    pub mirrored: u64,
-    /// Messages not there yet.
-    pub pending: u64,
-    /// Messages that stay.
-    pub skipped: u64,
-    /// Messages deleted at the source.
-    pub gone: u64,
-    /// Bytes of the mirrored ones.
-    pub mirrored_bytes: u64,
-    /// Bytes of the pending ones.
-    pub pending_bytes: u64,
-    /// Bytes of the skipped ones.
-    pub skipped_bytes: u64,
+    /// Its messages and bytes by state.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Deleted at the source, kept on the target until the operator's word; counted as mirrored.
     pub held_deletions: u32,
     /// The folder is gone from the source.
@@ -212,13 +202,7 @@ impl Desk {
             target: folder.target.to_text(),
             uid_validity: folder.source_validity.value(),
             at_source,
-            mirrored: counts.mirrored,
-            pending: counts.pending,
-            skipped: counts.skipped,
-            gone: counts.gone,
-            mirrored_bytes: counts.mirrored_bytes,
-            pending_bytes: counts.pending_bytes,
-            skipped_bytes: counts.skipped_bytes,
+            counts,
             held_deletions: folder.held_deletions,
             is_gone: folder.gone,
             adds_up: expected.map(|expected| expected == counts.at_source()),
@@ -267,15 +251,17 @@ impl Desk {
             let room = MAX_FOLDERS.saturating_sub(kept.folders.len()).min(known.len());
             for (at, folder) in known.iter().enumerate() {
                 let account = self.folder_account(address, folder)?;
-                all += account.skipped;
+                all += account.counts.skipped;
                 if at < room {
                     kept.folders.push(account);
                 }
             }
             kept.folders_left_out += (known.len() - room) as u64;
+            let kept_folders: BTreeMap<_, _> =
+                known.iter().take(room).map(|folder| (folder.id, folder)).collect();
             for one in self.ledger.skipped(mailbox.id).take(MAX_SKIPPED - before) {
                 let one = one?;
-                if let Some(folder) = known.iter().take(room).find(|folder| folder.id == one.folder) {
+                if let Some(folder) = kept_folders.get(&one.folder) {
                     let message = SkippedMessage::of(one, folder);
                     kept.skipped.push(SkippedOf { address: address.clone(), message });
                 }

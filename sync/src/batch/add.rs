@@ -1,7 +1,7 @@
 //! A CSV file becomes a batch: all of it or nothing.
 
 use jiff::Timestamp;
-use mailferry_ledger::{Batch, BatchState, Mailbox, MailboxState, Route};
+use mailferry_ledger::{Batch, BatchState, Mailbox};
 
 use super::spec::check_name;
 use super::{BatchError, Desk, NewBatch, Start};
@@ -51,22 +51,12 @@ impl Desk {
             let id = change.new_mailbox_id();
             let sealed = |password| self.vault.seal(password, &sealed_for(&row.email_address));
             change.put_mailbox(Mailbox {
-                id,
-                batch: new.name.clone(),
-                address: row.email_address.clone(),
-                user_name: row.user_name.clone(),
                 client_login: row.client_login.clone(),
                 user_root: row.user_root.clone(),
                 password: row.password.as_ref().map(sealed).transpose()?,
-                state: MailboxState::Queued,
-                error: None,
-                last_synced: None,
-                last_full: None,
-                route: Route::Source,
-                declared_moved: None,
-                throttled_until: None,
                 // Another tool, or a batch that was removed, may have filled the target before.
                 needs_matching: true,
+                ..Mailbox::new(id, &new.name, &row.email_address, &row.user_name)
             });
         }
         change.commit().await?;

@@ -344,23 +344,7 @@ mod tests {
     use super::*;
 
     fn mailbox(state: MailboxState) -> Mailbox {
-        Mailbox {
-            id: MailboxId(7),
-            batch: "B".into(),
-            address: "a@contoso.edu".into(),
-            user_name: "a".into(),
-            client_login: None,
-            user_root: None,
-            password: None,
-            state,
-            error: None,
-            last_synced: None,
-            last_full: None,
-            route: mailferry_ledger::Route::Source,
-            declared_moved: None,
-            throttled_until: None,
-            needs_matching: false,
-        }
+        Mailbox { state, ..Mailbox::new(MailboxId(7), "B", "a@contoso.edu", "a") }
     }
 
     #[test]

@@ -9,16 +9,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::web;
+use crate::web::{self, HttpClient};
 
 /// How much of what a program complains of is read.
 const COMPLAINT: usize = 4096;
@@ -53,7 +49,7 @@ pub struct Program {
 pub struct Webhook {
     uri: Uri,
     token: Option<SecretString>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
 }
 
 /// Whether what is told may travel in the clear to another machine.
@@ -275,13 +271,7 @@ impl Webhook {
             bearer(token).ok_or(WebError::Token)?;
         }
         let tls = web::tls(ca_file).map_err(|error| WebError::CaFile(error.to_string()))?;
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { uri, token, client })
+        Ok(Self { uri, token, client: web::client(tls) })
     }
 
     async fn deliver(&self, body: Vec<u8>) -> Result<(), DeliveryError> {

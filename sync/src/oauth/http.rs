@@ -6,14 +6,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Request, Uri};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client as Legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 
 use super::answer::Reply;
 use super::{Config, ConfigError, OauthError};
-use crate::web;
+use crate::web::{self, HttpClient};
 
 /// For everything: connecting, TLS, request and answer.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -25,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct Client {
     uri: Uri,
     host: String,
-    inner: Legacy<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    inner: HttpClient,
 }
 
 impl Client {
@@ -34,14 +30,7 @@ impl Client {
             .ok_or_else(|| ConfigError::Url { url: config.token_url.clone() })?;
         let tls = web::tls(config.ca_file.as_deref())
             .map_err(|web::CaFileError { file, why }| ConfigError::CaFile { file, why })?;
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        // Tokens are asked for about once an hour: a kept connection would only be found dead.
-        let inner = Legacy::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { uri, host, inner })
+        Ok(Self { uri, host, inner: web::client(tls) })
     }
 
     pub(super) async fn post(&self, form: &[(&str, &str)]) -> Result<Reply, OauthError> {

@@ -152,23 +152,7 @@ async fn a_domain_whose_servers_are_silent_delays_no_other() {
     let mut change = ledger.change();
     for domain in ["contoso.edu", "fabrikam.org"] {
         let id = change.new_mailbox_id();
-        change.put_mailbox(mailferry_ledger::Mailbox {
-            id,
-            batch: "A".into(),
-            address: format!("ann@{domain}"),
-            user_name: "ann".into(),
-            client_login: None,
-            user_root: None,
-            password: None,
-            state: mailferry_ledger::MailboxState::Queued,
-            error: None,
-            last_synced: None,
-            last_full: None,
-            route: mailferry_ledger::Route::Source,
-            declared_moved: None,
-            throttled_until: None,
-            needs_matching: false,
-        });
+        change.put_mailbox(mailferry_ledger::Mailbox::new(id, "A", &format!("ann@{domain}"), "ann"));
     }
     change.commit().await.unwrap();
     // It hears, and says nothing for longer than anybody waits here.

@@ -110,7 +110,7 @@ pub fn mapped(name: &str) -> String {
 
 async fn read(talk: &mut Talk) -> anyhow::Result<BTreeMap<String, Folder>> {
     let mut folders = BTreeMap::new();
-    for name in selectable(talk).await? {
+    for name in talk.selectable().await? {
         let opened = talk.ask(&format!("EXAMINE \"{name}\"")).await?;
         // Dovecot may list a folder that it deleted while somebody else had it open.
         if opened.last().is_some_and(|last| last.starts_with("NO")) {
@@ -126,20 +126,6 @@ async fn read(talk: &mut Talk) -> anyhow::Result<BTreeMap<String, Folder>> {
         folders.insert(name, folder);
     }
     Ok(folders)
-}
-
-/// The folders that can be opened.
-pub async fn selectable(talk: &mut Talk) -> anyhow::Result<Vec<String>> {
-    let lines = talk.say("LIST \"\" *").await?;
-    let named = lines.iter().filter(|line| line.starts_with("* LIST"));
-    let open = named.filter(|line| !line.contains("\\Noselect") && !line.contains("\\NonExistent"));
-    let mut names: Vec<String> = open
-        .filter_map(|line| line.splitn(3, '"').nth(2))
-        .filter_map(|rest| rest.split_once(' '))
-        .map(|(_, name)| name.trim_matches('"').to_owned())
-        .collect();
-    names.sort_unstable();
-    Ok(names)
 }
 
 fn mail(line: &str) -> anyhow::Result<Mail> {

@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 
-use super::sides::{FOREIGN, Mail, mapped, selectable};
+use super::sides::{FOREIGN, Mail, mapped};
 use crate::mail::Dice;
 use crate::stand::{Person, Stand};
 use crate::talk::Talk;
@@ -206,7 +206,7 @@ impl User {
         let mut talk = stand.look(&self.person).await?;
         // Nobody can look into a folder and delete it at one stroke: nothing arrives where that is about to be done.
         let kept: Vec<String> = self.folders(stand).await?.iter().map(|name| mapped(name)).collect();
-        let mut folders = selectable(&mut talk).await?;
+        let mut folders = talk.selectable().await?;
         folders.retain(|name| kept.contains(name));
         let folder = if own.below(2) == 0 { "INBOX" } else { pick(&folders, own).context("no folder")? };
         let number = self.foreign.len();
@@ -245,7 +245,7 @@ impl User {
     }
 
     async fn folders(&mut self, stand: &Stand) -> anyhow::Result<Vec<String>> {
-        selectable(self.talk(stand, By::Behind).await?).await
+        self.talk(stand, By::Behind).await?.selectable().await
     }
 
     async fn say(&mut self, stand: &Stand, by: By, command: &str) -> anyhow::Result<Vec<String>> {

@@ -69,7 +69,7 @@ fn text(report: &Report) -> String {
             folder.address,
             folder.source,
             folder.at_source.unwrap_or_default(),
-            folder.mirrored + folder.pending + folder.skipped,
+            folder.counts.at_source(),
         )));
         text.push('\n');
     }

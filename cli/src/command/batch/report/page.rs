@@ -197,11 +197,11 @@ fn folder_row(folder: &FolderAccount, out: &mut dyn Write) -> io::Result<()> {
         if folder.is_gone { " (gone)" } else { "" },
         escape(&folder.target),
         folder.at_source.map_or_else(|| "-".to_owned(), |messages| number(messages.into())),
-        number(folder.mirrored),
-        number(folder.pending),
-        number(folder.skipped),
-        number(folder.gone),
-        bytes(folder.mirrored_bytes + folder.pending_bytes + folder.skipped_bytes),
+        number(folder.counts.mirrored),
+        number(folder.counts.pending),
+        number(folder.counts.skipped),
+        number(folder.counts.gone),
+        bytes(folder.counts.mirrored_bytes + folder.counts.pending_bytes + folder.counts.skipped_bytes),
     )
 }
 
