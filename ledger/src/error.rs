@@ -18,8 +18,12 @@ pub enum OpenError {
         /// Who has it, if it said so.
         pid: Option<u32>,
     },
-    /// A newer program wrote it: it is left as it is.
-    #[error("the ledger in {} was written by a newer version ({what}); run that version, or restore a backup", dir.display())]
+    /// It has something that we do not know: a newer program wrote it, or a byte of it fell over. It is left as it is.
+    #[error(
+        "the ledger in {} was written by a newer version, or is damaged ({what}); run that version, or restore a backup; \
+         without either move its folder `store` away and add the batches anew: they find what they copied",
+        dir.display()
+    )]
     Newer {
         /// The ledger's folder.
         dir: PathBuf,

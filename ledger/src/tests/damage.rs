@@ -245,7 +245,7 @@ async fn a_folder_that_cannot_be_used_is_left_alone() {
 }
 
 /// Flips bytes all over the files of the store: whatever happens, nothing that was acknowledged is missing from a
-/// ledger that does not say that it was rebuilt.
+/// ledger that opens and does not say that it was rebuilt.
 #[tokio::test]
 async fn no_flipped_byte_makes_records_vanish_in_silence() {
     let dir = tempfile::tempdir().unwrap();
@@ -263,7 +263,11 @@ async fn no_flipped_byte_makes_records_vanish_in_silence() {
         let mut byte = [0];
         db.read_exact_at(&mut byte, place).unwrap();
         db.write_all_at(&[byte[0] ^ 0x41], place).unwrap();
-        let opened = Ledger::open(copy.path()).unwrap();
+        let opened = match Ledger::open(copy.path()) {
+            // A kind or a version that we do not know may be a newer program's: said, and left as it is.
+            Err(OpenError::Newer { .. }) => continue,
+            opened => opened.unwrap(),
+        };
         if opened.set_aside.is_none() {
             let found = opened.ledger.messages(TERRY, INBOX).filter(|one| one.is_ok()).count();
             assert_eq!(found, 5000, "byte {place}");
