@@ -29,6 +29,8 @@ const DAY: i64 = 24 * HOUR;
 const WAIT: i64 = 72 * HOUR;
 const GAP: i64 = 6 * HOUR;
 const QUIET: i64 = 24 * HOUR;
+/// How long a mailbox that nobody reads counts as quiet; a number of the oracle's own.
+const READ: i64 = 24 * HOUR;
 /// How long a schedule is followed.
 const END: i64 = 21 * DAY;
 

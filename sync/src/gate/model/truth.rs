@@ -1,6 +1,6 @@
 //! The oracle: it knows the real time of everything, and no word of the product's own clocks.
 
-use super::{GAP, LATELY, QUIET, WAIT};
+use super::{GAP, QUIET, READ, WAIT};
 
 /// What the oracle knows, in real minutes.
 #[derive(Default)]
@@ -54,7 +54,7 @@ impl Truth {
         if pass <= start || pass < start + WAIT + QUIET {
             return Err(format!("the last pass was at {pass}, the run began at {start}"));
         }
-        if now - pass > LATELY.as_secs() / 60 {
+        if now - pass > READ {
             return Err(format!("nobody has read the source since {pass}"));
         }
         match self.arrivals.iter().find(|arrived| **arrived < pass && pass - **arrived < QUIET) {
