@@ -26,10 +26,13 @@ async fn a_folder_that_is_renamed_is_renamed_with_all_below_and_not_copied_again
     let appended = stand.target.relay.counts().of("APPEND");
     assert_eq!(appended, 20);
 
-    // By a client of the proxy, and behind its back.
-    stand.talk(&terry).await.unwrap().say("RENAME Projekte Vorhaben").await.unwrap();
+    // Behind the proxy's back, and by a client of it. Not while a pass is listing folders: one that is missed in a list
+    // is copied anew. And Dovecot's list leaves out a folder that was made in the second of the last look, until it is
+    // asked for it by name.
     let mut behind = stand.talk_directly(&terry).await.unwrap();
     behind.say("RENAME Work Arbeit.Neu").await.unwrap();
+    behind.say("STATUS Arbeit.Neu (MESSAGES)").await.unwrap();
+    stand.talk(&terry).await.unwrap().say("RENAME Projekte Vorhaben").await.unwrap();
     stand.sync_again("B1", PATIENCE).await.unwrap();
     let account = stand.agreement(&terry, PATIENCE).await.unwrap();
     assert!(account.agrees(), "{account}");
