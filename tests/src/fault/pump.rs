@@ -1,5 +1,6 @@
 //! Sockets and tasks of a relay: one task a connection, two readers and two delayed writers in it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -139,7 +140,7 @@ async fn from_client(
                 output.send(due(&shared.to_server_delay, bytes)).await.context("writer gone")?;
             }
         }
-        let read = input.read(&mut buffer).await?;
+        let read = or_end(input.read(&mut buffer).await)?;
         if read == 0 {
             let rest = framer.rest();
             if !rest.is_empty() && swallowing.is_none() {
@@ -190,7 +191,7 @@ async fn from_server(
             }
         }
         let read = tokio::select! {
-            read = input.read(&mut buffer) => read?,
+            read = input.read(&mut buffer) => or_end(read)?,
             () = conversation.changed.notified() => continue,
         };
         if read == 0 {
@@ -201,6 +202,14 @@ async fn from_server(
             return Ok(());
         }
         framer.push(&buffer[..read]);
+    }
+}
+
+/// Dovecot ends TLS by closing the connection: what it said before is still delivered.
+fn or_end(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
     }
 }
 
