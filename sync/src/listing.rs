@@ -153,7 +153,7 @@ impl MailboxWorker {
                 let taken = known.iter().any(|folder| !folder.gone && folder.source == planned.source);
                 let old = std::slice::from_ref(old);
                 if !taken && let Some(old) = self.find_renamed(old, planned, listing).await? {
-                    self.rename(&old, planned, target, &mut there).await?;
+                    self.rename(&old, planned, target, listing, &mut there).await?;
                 }
             }
         }
@@ -188,7 +188,7 @@ impl MailboxWorker {
                         Some(_) => None,
                     };
                     let renamed = match &old {
-                        Some(old) => self.rename(old, planned, target, &mut there).await?,
+                        Some(old) => self.rename(old, planned, target, listing, &mut there).await?,
                         None => None,
                     };
                     if let Some(renamed) = renamed {
@@ -351,6 +351,7 @@ impl MailboxWorker {
         old: &Folder,
         planned: &Planned,
         name: &FolderName,
+        listing: &Listing,
         there: &mut BTreeSet<FolderName>,
     ) -> Result<Option<Folder>, Trouble> {
         // It may have gone along with another one meanwhile.
@@ -361,7 +362,17 @@ impl MailboxWorker {
             target: name.clone(),
             ..old.clone()
         };
+        let all = self.context.ledger.folders(self.mailbox)?;
         if old.target != *name {
+            let stays = |below: &&Folder| {
+                let status = listing.status.get(&below.source);
+                let there = status.is_some_and(|status| status.uid_validity == Some(below.source_validity));
+                there && !below.gone && below.id != old.id && goes_along(below, old)
+            };
+            if all.iter().any(|below| stays(&below)) {
+                info!("What is below a renamed folder is where it was; the folder is copied anew.");
+                return Ok(None);
+            }
             let target = self.target().await?;
             target.leave().await?;
             match target.session.rename(&old.target, name).await {
@@ -385,13 +396,13 @@ impl MailboxWorker {
         }
         let mut change = self.context.ledger.change();
         if old.target != *name {
-            // Whatever is below it went along, also what the source no longer has; and what is known under older UIDs.
-            for below in self.context.ledger.folders(self.mailbox)? {
-                let rest = below.target.wire().strip_prefix(old.target.wire());
-                if let Some(rest) = rest.filter(|rest| matches!(rest.first(), None | Some(b'/'))) {
-                    let target = FolderName::from_wire([name.wire(), rest].concat());
-                    change.put_folder(Folder { target, ..below.clone() });
-                }
+            // Whatever is below it went along on both sides, also what the source no longer has; and what is known under older
+            // UIDs.
+            for below in all.iter().filter(|below| goes_along(below, old)) {
+                let rest = below.target.wire().get(old.target.wire().len()..).unwrap_or_default();
+                let target = FolderName::from_wire([name.wire(), rest].concat());
+                let source = source_name(below, old, planned, &all);
+                change.put_folder(Folder { source, target, ..below.clone() });
             }
         }
         change.put_folder(folder.clone());
@@ -454,4 +465,24 @@ impl MailboxWorker {
         change.commit().await?;
         Ok(())
     }
+}
+
+/// Whether a folder of the ledger goes along when another is renamed on the target. What is below INBOX does not (RFC 3501
+/// section 6.3.5).
+fn goes_along(below: &Folder, old: &Folder) -> bool {
+    match below.target.wire().strip_prefix(old.target.wire()).map(<[u8]>::first) {
+        Some(None) => true,
+        Some(Some(first)) => *first == b'/' && !old.target.is_inbox(),
+        None => false,
+    }
+}
+
+/// The name that it has at the source by now: who does not know it takes it for one that vanished, and its name at the target
+/// for taken, when a pass comes no further than this.
+fn source_name(below: &Folder, old: &Folder, planned: &Planned, all: &[Folder]) -> FolderName {
+    let rest = below.source.wire().strip_prefix(old.source.wire());
+    let rest = rest.filter(|rest| !rest.is_empty() && rest.first().copied() == old.source_delimiter);
+    let name = rest.map(|rest| FolderName::from_wire([planned.source.wire(), rest].concat()));
+    let is_free = |name: &FolderName| all.iter().all(|other| other.gone || other.source != *name);
+    name.filter(|name| !below.gone && is_free(name)).unwrap_or_else(|| below.source.clone())
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use mailferry_tests::fault::{Fault, Rule};
 use mailferry_tests::mail::exact;
 use mailferry_tests::stand::{Options, Person, Stand};
 use mailferry_tests::talk::Talk;
@@ -98,6 +99,35 @@ async fn a_renamed_folder_is_renamed_with_all_that_is_below_it() {
     client.say("RENAME Between Projection").await.unwrap();
     stand.same(&terry, PATIENCE).await.unwrap();
     lists(&mut target, |names| !has(names, "Between")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_ends_amid_a_rename_gives_what_is_below_no_other_name() {
+    let (stand, terry) = synced_stand(&["Projects", "Projects.Ferry"], Options::default()).await;
+    let mut client = stand.talk(&terry).await.unwrap();
+    // The first look is at the folder itself, the second at what is below it.
+    stand.source_relay.order(Rule::next("EXAMINE", Fault::Cut).after(1));
+    client.say("RENAME Projects Done").await.unwrap();
+    let mut target = stand.look(&terry).await.unwrap();
+    lists(&mut target, |names| has(names, "Done/Ferry")).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
+    assert!(!stand.source_relay.has_orders(), "the pass was cut");
+    no_body_passed(&stand);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_back_under_the_old_name_of_a_renamed_folder_is_there() {
+    let (stand, terry) = synced_stand(&["Projects", "Projects.Ferry"], Options::default()).await;
+    let mut client = stand.talk(&terry).await.unwrap();
+    // The target hears nothing meanwhile.
+    stand.target.relay.go_down().await;
+    client.say("RENAME Projects Done").await.unwrap();
+    client.say("CREATE Projects").await.unwrap();
+    client.say("RENAME Done.Ferry Projects.Ferry").await.unwrap();
+    stand.target.relay.come_back().await.unwrap();
+    let mut target = stand.look(&terry).await.unwrap();
+    lists(&mut target, |names| ["Done", "Projects/Ferry"].iter().all(|name| has(names, name))).await;
+    stand.same(&terry, PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
