@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use mailferry_dnscheck::Observation;
 use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome, SkippedMessage};
 use mailferry_sync::gate::Gate;
+use mailferry_sync::tenant::TargetStatus;
 use mailferry_sync::timeline::Stretch;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -20,6 +21,9 @@ pub struct DaemonStatus {
     pub notices: Vec<String>,
     /// The proxy.
     pub proxy: Front,
+    /// The sessions at the target.
+    #[serde(default)]
+    pub target: TargetStatus,
     /// Every batch.
     pub batches: Vec<BatchStatus>,
     /// Every domain of their addresses, as last observed.

@@ -40,10 +40,11 @@ use crate::context::{DeletionCap, Limits, Patience, TargetAccess};
 use crate::csv::domain_of;
 use crate::error::PassError;
 use crate::fault::Fault;
-use crate::fleet::{Crew, Fleet, Workers, is_started};
+use crate::fleet::{Fleet, Workers, is_started};
 use crate::gate::Gate;
 use crate::plan::estimate;
 use crate::stragglers::{self, Straggler};
+use crate::tenant::{TargetStatus, Tenant};
 use crate::watch::{DnsSettings, Watch};
 
 /// How often the gate's facts are looked at for passes that would be new evidence.
@@ -85,6 +86,7 @@ struct Desk {
     vault: Vault,
     fleet: Fleet,
     watch: Watch,
+    tenant: Tenant,
     quiet: SignedDuration,
     /// One verb that changes batches at a time.
     turn: tokio::sync::Mutex<()>,
@@ -93,6 +95,7 @@ struct Desk {
 impl Batches {
     /// A desk; nothing runs before [`run`](Self::run).
     pub fn new(setup: Setup) -> Self {
+        let tenant = setup.target.tenant.clone();
         let crew = Workers {
             ledger: setup.ledger.clone(),
             spool: setup.spool.clone(),
@@ -104,22 +107,22 @@ impl Batches {
             contexts: std::sync::Mutex::default(),
         };
         let Setup { ledger, spool, vault, incremental_interval, dns, quiet, .. } = setup;
-        Self::with_crew(ledger, spool, vault, Box::new(crew), incremental_interval, dns, quiet)
+        let fleet = Fleet::new(ledger.clone(), spool.clone(), Box::new(crew), incremental_interval);
+        Self::with_fleet(ledger, spool, vault, fleet, tenant, dns, quiet)
     }
 
-    fn with_crew(
+    fn with_fleet(
         ledger: Ledger,
         spool: Spool,
         vault: Vault,
-        crew: Box<dyn Crew>,
-        interval: Duration,
+        fleet: Fleet,
+        tenant: Tenant,
         dns: DnsSettings,
         quiet: SignedDuration,
     ) -> Self {
-        let fleet = Fleet::new(ledger.clone(), spool.clone(), crew, interval);
         let watch = Watch::new(ledger.clone(), dns);
         let turn = tokio::sync::Mutex::default();
-        Self { desk: Arc::new(Desk { ledger, spool, vault, fleet, watch, quiet, turn }) }
+        Self { desk: Arc::new(Desk { ledger, spool, vault, fleet, watch, tenant, quiet, turn }) }
     }
 
     /// Goes on with whatever was under way, then runs workers and the DNS watch until told to stop; returns when the
@@ -359,6 +362,11 @@ impl Batches {
         }));
         problems.sort_by(|a, b| a.address.cmp(&b.address));
         Ok((answers, problems))
+    }
+
+    /// The sessions at the target, of all batches together.
+    pub fn target(&self) -> TargetStatus {
+        self.desk.tenant.status()
     }
 
     /// Every batch with its figures, by name.

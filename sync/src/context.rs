@@ -7,6 +7,7 @@ use mailferry_imap::net::{Server, TlsClient};
 use mailferry_ledger::{Ledger, Vault};
 use mailferry_spool::Spool;
 
+use crate::tenant::Tenant;
 use crate::token::TokenSource;
 
 /// Everything that the workers of one endpoint share.
@@ -47,6 +48,8 @@ pub struct TargetAccess {
     pub tls: TlsClient,
     /// Where tokens come from.
     pub tokens: Arc<dyn TokenSource>,
+    /// How many sessions it gets from all of us.
+    pub tenant: Tenant,
 }
 
 /// Limits of one mailbox.

@@ -77,7 +77,7 @@ impl MailboxWorker {
             report.from_spool += pumped.from_spool;
             report.skipped += pumped.skipped;
             if pumped.copied > 0 {
-                self.pace.on_progress();
+                self.context.target.tenant.on_success(self.mailbox);
             }
             if let Some(trouble) = &pumped.trouble {
                 self.hang_up_after(trouble); // While it is known which token is no longer taken.
@@ -119,6 +119,7 @@ impl MailboxWorker {
                 Box::pin(self.serve_hints(report)).await?;
                 self.progress.say("copying");
             }
+            self.make_way();
             let left = self.still_pending(folder, &todo)?;
             let came_forward = left != todo
                 || pumped.no_folder
@@ -153,8 +154,9 @@ impl MailboxWorker {
         else {
             return Err(Trouble::Stopped);
         };
-        let never = || false;
-        let urgent = || hints.are_urgent(&context.spool, *mailbox);
+        let place = &target.place;
+        let crowded = || place.is_wanted();
+        let urgent = || place.is_wanted() || hints.are_urgent(&context.spool, *mailbox);
         let left = MAX_REFUSALS.saturating_sub(target.refusals).max(1);
         // Once it is known that many are refused: with those that are on their way then it is never the tenth.
         let (left, flights) = match *wary {
@@ -171,7 +173,7 @@ impl MailboxWorker {
             refusals_left: left,
             asking,
             flights,
-            interrupt: if courtesy == Courtesy::ServeHints { &urgent } else { &never },
+            interrupt: if courtesy == Courtesy::ServeHints { &urgent } else { &crowded },
         };
         let pumped = Box::pin(pump(&job, &mut source.session, &mut target.session, todo)).await;
         target.refusals += pumped.refusals;

@@ -3,9 +3,8 @@
 //! Pure: words and moments in, decisions out. The words are those that Exchange Online was seen to use, and the
 //! response codes of RFC 5530, RFC 7889 and RFC 9738.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use mailferry_imap::response::Code;
 
 /// What a NO, BAD or BYE means for us.
@@ -93,25 +92,58 @@ const FIRST: Duration = Duration::from_secs(30);
 /// Without a stated time, at most this.
 const UNSTATED: Duration = Duration::from_secs(300);
 
-/// How long one mailbox waits.
+/// What a refusal says about how much is asked of the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Complaint {
+    /// A budget is used up.
+    Budget,
+    /// There are too many connections.
+    Crowded,
+    /// The login was good and led nowhere: a missing permission, or too many connections.
+    NotConnected,
+}
+
+impl Complaint {
+    /// Reads a refusal; most say nothing of the kind.
+    pub fn of(code: Option<&Code>, text: &str) -> Option<Self> {
+        let lower = text.to_ascii_lowercase();
+        let has = |words: &str| lower.contains(words);
+        if has("too many") && has("connections") {
+            Some(Self::Crowded)
+        } else if has("authenticated but not connected") {
+            Some(Self::NotConnected)
+        } else if matches!(meaning(code, text), Meaning::Throttled(_)) {
+            Some(Self::Budget)
+        } else {
+            None
+        }
+    }
+}
+
+/// How long one mailbox waits. By a clock that nobody sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pace {
     strikes: u32,
-    until: Option<Timestamp>,
+    until: Option<Instant>,
 }
 
 impl Pace {
+    /// One that waits for so long from now on, after so many strikes: as it was before this program began.
+    pub fn resumed(now: Instant, left: Duration, strikes: u32) -> Self {
+        Self { strikes, until: Some(now + left) }
+    }
+
     /// The target asked us to wait. `dice` is any random number: up to a tenth more is waited, so that mailboxes that
-    /// were told so together do not come back together. Returns until when.
-    pub fn on_throttled(&mut self, now: Timestamp, stated: Option<Duration>, dice: u32) -> Timestamp {
+    /// were told so together do not come back together. Returns how long from now.
+    pub fn on_throttled(&mut self, now: Instant, stated: Option<Duration>, dice: u32) -> Duration {
         let unstated = UNSTATED.min(FIRST.saturating_mul(1 << self.strikes.min(8)));
         let wait = stated.unwrap_or(unstated);
         self.strikes = self.strikes.saturating_add(1);
         let jitter = wait.mul_f64(f64::from(dice % 1_000) / 10_000.0) + Duration::from_millis(1);
-        let until = now.checked_add(wait + jitter).unwrap_or(now);
+        let until = now + wait + jitter;
         let until = self.until.map_or(until, |known| known.max(until));
         self.until = Some(until);
-        until
+        until.saturating_duration_since(now)
     }
 
     /// The target took something: it is content.
@@ -119,9 +151,15 @@ impl Pace {
         self.strikes = 0;
     }
 
-    /// Until when nothing may be sent; `None` when anything may.
-    pub fn blocked(&self, now: Timestamp) -> Option<Timestamp> {
-        self.until.filter(|until| *until > now)
+    /// How often it was told to wait since the target took something.
+    pub fn strikes(&self) -> u32 {
+        self.strikes
+    }
+
+    /// For how long nothing may be sent; `None` when anything may.
+    pub fn blocked(&self, now: Instant) -> Option<Duration> {
+        let left = self.until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -170,22 +208,43 @@ mod tests {
 
     #[test]
     fn stated_times_are_obeyed_and_unstated_ones_grow() {
-        let now = Timestamp::UNIX_EPOCH;
-        let seconds = |until: Timestamp| until.as_second();
+        let now = Instant::now();
         let mut pace = Pace::default();
-        assert_eq!(seconds(pace.on_throttled(now, None, 0)), 30);
-        assert_eq!(seconds(pace.on_throttled(now, None, 0)), 60);
+        assert_eq!(pace.on_throttled(now, None, 0).as_secs(), 30);
+        assert_eq!(pace.on_throttled(now, None, 0).as_secs(), 60);
         assert!(pace.blocked(now).is_some());
         let stated = pace.on_throttled(now, Some(Duration::from_secs(3_000)), 999);
-        assert!((3_000..=3_300).contains(&seconds(stated)));
-        assert_eq!(pace.blocked(stated), None);
+        assert!((3_000..=3_300).contains(&stated.as_secs()));
+        assert_eq!(pace.blocked(now + stated), None);
         for _ in 0..40 {
             pace.on_throttled(now, None, 7);
         }
-        assert_eq!(pace.until, Some(stated), "a shorter time never takes back a longer one");
+        assert_eq!(pace.blocked(now), Some(stated), "a shorter time never takes back a longer one");
+        let mut later = Pace::resumed(now, Duration::from_secs(9), 2);
+        assert_eq!(later.blocked(now + Duration::from_secs(8)), Some(Duration::from_secs(1)));
+        assert_eq!(later.on_throttled(now, None, 0).as_secs(), 120);
         pace.on_progress();
         let mut rested = Pace { until: None, ..pace };
-        assert_eq!(seconds(rested.on_throttled(now, None, 0)), 30);
+        assert_eq!(rested.on_throttled(now, None, 0).as_secs(), 30);
+    }
+
+    #[test]
+    fn complaints_are_told_from_other_refusals() {
+        let read = |text| Complaint::of(None, text);
+        assert_eq!(
+            read("Request is throttled. Suggested Backoff Time: 9 milliseconds"),
+            Some(Complaint::Budget)
+        );
+        assert_eq!(read("Too many simultaneous connections."), Some(Complaint::Crowded));
+        assert_eq!(read("User is authenticated but not connected."), Some(Complaint::NotConnected));
+        for other in [
+            "Server Unavailable. 15",
+            "Connection closed. 14",
+            "Command Argument Error. 11",
+            "quota exceeded",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! Order of work: what is in doubt, then what users just did (whenever it comes up), then INBOX and the other
 //! folders, ascending UID in each.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use mailferry_imap::UidSet;
 use mailferry_ledger::{Folder, Message, MessageState, SkipReason, SourceMark};
@@ -16,6 +14,7 @@ use crate::fill::Courtesy;
 use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
 use crate::scan::{is_inbox, is_unmoved};
+use crate::throttle;
 use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{InboxRead, MailboxWorker, Pass, PassReport};
@@ -55,6 +54,9 @@ impl MailboxWorker {
 
     /// After trouble: either the way is free for another attempt, or the pass is over.
     pub(crate) async fn weather(&mut self, trouble: Trouble, attempt: &mut u32) -> Result<(), PassError> {
+        if let Some((complaint, words)) = trouble.complaint() {
+            self.context.target.tenant.on_complaint(self.mailbox, complaint, words);
+        }
         self.hang_up_after(&trouble);
         let passing = trouble.is_passing();
         let never_connected = matches!(
@@ -77,17 +79,20 @@ impl MailboxWorker {
             Trouble::Local(local) => return Err(PassError::Local(local)),
             Trouble::Stopped => return Err(PassError::Stopped),
             Trouble::Throttled { stated, text } => {
-                let mut dice = [0; 4];
-                // Without random numbers everybody just waits as long as was said.
-                let _ = getrandom::fill(&mut dice);
-                let until = self.pace.on_throttled(Timestamp::now(), stated, u32::from_le_bytes(dice));
+                let (wait, strikes) = self.context.target.tenant.on_throttled(self.mailbox, stated, &text);
+                let ledger = &self.context.ledger;
+                let mut change = ledger.change();
+                let until = throttle::note(ledger, &mut change, self.mailbox, wait, strikes, &text)?;
                 self.progress.throttle(Some(until));
                 self.progress.say("throttled by the target");
                 info!(%until, "The target asks to wait.");
-                let mut change = self.context.ledger.change();
-                change.update_mailbox(self.mailbox, move |mailbox| mailbox.throttled_until = Some(until));
                 change.commit().await?;
                 return Err(PassError::Throttled { until, text });
+            }
+            Trouble::Waits(waits) => {
+                let until = Timestamp::now().checked_add(waits.left).unwrap_or(Timestamp::MAX);
+                self.progress.throttle(Some(until));
+                return Err(PassError::Throttled { until, text: waits.words });
             }
         };
         if !passing || never_connected || *attempt >= self.context.patience.attempts {
@@ -104,11 +109,7 @@ impl MailboxWorker {
     }
 
     async fn attempt(&mut self, pass: Pass, report: &mut PassReport) -> Result<(), Trouble> {
-        if let Some(until) = self.pace.blocked(Timestamp::now()) {
-            let wait = until.as_millisecond() - Timestamp::now().as_millisecond();
-            let stated = Some(Duration::from_millis(wait.max(0).unsigned_abs()));
-            return Err(Trouble::Throttled { stated, text: "still throttled".to_owned() });
-        }
+        self.may_contact_target()?;
         self.progress.throttle(None);
         self.progress.say("listing folders");
         let mailbox = self.record()?;

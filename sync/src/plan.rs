@@ -4,7 +4,6 @@ mod estimate;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use mailferry_imap::{InternalDate, Uid, UidSet};
 use mailferry_ledger::{Folder, FolderId, Ledger, MessageState, SkipReason};
 use serde::{Deserialize, Serialize};
@@ -87,12 +86,6 @@ impl MailboxWorker {
     /// # Errors
     /// [`PassError`].
     pub async fn plan(&mut self) -> Result<MailboxPlan, PassError> {
-        let throttled =
-            self.context.ledger.mailbox(self.mailbox)?.and_then(|mailbox| mailbox.throttled_until);
-        if let Some(until) = throttled.filter(|until| *until > Timestamp::now()) {
-            // The target may have to be asked for its folders.
-            return Err(PassError::Throttled { until, text: "the target asked to wait".to_owned() });
-        }
         let mut attempt = 0;
         loop {
             match Box::pin(self.draw_plan()).await {
@@ -104,6 +97,7 @@ impl MailboxWorker {
 
     async fn draw_plan(&mut self) -> Result<MailboxPlan, Trouble> {
         let ledger = self.context.ledger.clone();
+        self.may_contact_target()?; // It may have to be asked for its folders.
         let mailbox = self.record()?;
         let limits = self.context.limits;
         let listing = self.list(&mailbox).await?;

@@ -11,6 +11,7 @@ use crate::context::WorkerContext;
 use crate::credentials::{self, Awaits, Known, Pick, Refusal};
 use crate::error::{LocalError, SideError};
 use crate::pace::{Meaning, meaning};
+use crate::tenant::Place;
 use crate::token::Token;
 use crate::trouble::Trouble;
 
@@ -149,15 +150,21 @@ pub(crate) struct Target {
     pub(crate) session: Session,
     pub(crate) token: Token,
     pub(crate) refusals: u32,
+    /// Ours as long as the session is open.
+    pub(crate) place: Place,
     selected: Option<(FolderName, Selected)>,
 }
 
 impl Target {
     /// Connects and logs in with a token; a cached one that is refused is tried anew once.
-    pub(crate) async fn open(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
+    pub(crate) async fn open(
+        context: &WorkerContext,
+        mailbox: &Mailbox,
+        place: Place,
+    ) -> Result<Self, Trouble> {
         let access = &context.target;
         let token = access.tokens.token().await.map_err(|error| Trouble::Target(SideError::Token(error)))?;
-        match Self::open_with(context, mailbox, token.clone()).await {
+        let opened = match Self::open_with(context, mailbox, &token).await {
             Err(Trouble::Target(SideError::Login(text))) => {
                 access.tokens.discard(&token);
                 let fresh = access.tokens.token().await;
@@ -169,13 +176,20 @@ impl Target {
                 if same {
                     return Err(Trouble::Target(SideError::Login(text)));
                 }
-                Self::open_with(context, mailbox, fresh).await
+                Self::open_with(context, mailbox, &fresh).await.map(|session| (session, fresh))
             }
-            other => other,
-        }
+            other => other.map(|session| (session, token)),
+        };
+        let (session, token) = opened?;
+        context.target.tenant.on_connected(mailbox.id);
+        Ok(Self { session, token, refusals: 0, place, selected: None })
     }
 
-    async fn open_with(context: &WorkerContext, mailbox: &Mailbox, token: Token) -> Result<Self, Trouble> {
+    async fn open_with(
+        context: &WorkerContext,
+        mailbox: &Mailbox,
+        token: &Token,
+    ) -> Result<Session, Trouble> {
         let access = &context.target;
         let mut session = net::connect(&access.server, &access.tls, context.patience.connect)
             .await
@@ -200,7 +214,7 @@ impl Target {
             }
             Err(error) => return Err(Trouble::target(error)),
         }
-        Ok(Self { session, token, refusals: 0, selected: None })
+        Ok(session)
     }
 
     /// Whether the session should be left for a new one before more work begins.

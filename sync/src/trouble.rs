@@ -7,7 +7,8 @@ use mailferry_imap::response::Code;
 use mailferry_ledger::{CommitError, ReadError, VaultError};
 
 use crate::error::{LocalError, SideError};
-use crate::pace::{Meaning, meaning};
+use crate::pace::{Complaint, Meaning, meaning};
+use crate::tenant::Waits;
 
 /// What stopped the work.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) enum Trouble {
     Target(SideError),
     /// The target asks us to wait; for so long, where it said so.
     Throttled { stated: Option<Duration>, text: String },
+    /// The target asked us to wait before, and the time has not come.
+    Waits(Waits),
     /// The target no longer takes our token.
     TokenExpired,
     /// A folder of the source is another one by now, under the same name.
@@ -43,15 +46,37 @@ impl Trouble {
         }
     }
 
+    /// What the target finds too much, and its words.
+    pub(crate) fn complaint(&self) -> Option<(Complaint, &str)> {
+        let (code, text) = match self {
+            Self::Target(SideError::Imap(error)) => said(error)?,
+            Self::Target(SideError::Other(text) | SideError::Login(text)) => (None, text.as_str()),
+            Self::Throttled { text, .. } => {
+                return Some((Complaint::of(None, text).unwrap_or(Complaint::Budget), text));
+            }
+            Self::Source(_)
+            | Self::Target(SideError::Token(_))
+            | Self::Waits(_)
+            | Self::TokenExpired
+            | Self::Replaced
+            | Self::Local(_)
+            | Self::Stopped => return None,
+        };
+        Complaint::of(code, text).map(|complaint| (complaint, text))
+    }
+
     /// Whether a new connection may help at once.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Source(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::No),
             Self::Target(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::Yes),
             Self::TokenExpired | Self::Replaced => true,
-            Self::Source(_) | Self::Target(_) | Self::Throttled { .. } | Self::Local(_) | Self::Stopped => {
-                false
-            }
+            Self::Source(_)
+            | Self::Target(_)
+            | Self::Throttled { .. }
+            | Self::Waits(_)
+            | Self::Local(_)
+            | Self::Stopped => false,
         }
     }
 }

@@ -115,6 +115,7 @@ impl MailboxWorker {
     }
 
     async fn compare(&mut self) -> Result<VerifyReport, Trouble> {
+        self.may_contact_target()?;
         self.progress.say("verifying");
         let mailbox = self.record()?;
         let listing = self.list(&mailbox).await?;

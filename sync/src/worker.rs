@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use mailferry_imap::{MailboxId, Uid};
 use mailferry_ledger::{FolderId, Mailbox};
 use serde::{Deserialize, Serialize};
@@ -16,11 +15,12 @@ use tracing::debug;
 use crate::context::WorkerContext;
 use crate::error::{LocalError, PassError};
 use crate::hints::Hints;
-use crate::pace::Pace;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
 use crate::retry::Retried;
 use crate::sides::{Source, Target};
+use crate::tenant::{Doing, Errand, Place, Waits};
+use crate::throttle;
 use crate::trouble::Trouble;
 use crate::verify::VerifyReport;
 
@@ -114,7 +114,8 @@ pub struct MailboxWorker {
     pub(crate) progress: Arc<Progress>,
     pub(crate) source: Option<Source>,
     pub(crate) target: Option<Target>,
-    pub(crate) pace: Pace,
+    /// What it is at.
+    pub(crate) errand: Errand,
     pub(crate) hints: Hints,
     pub(crate) allowed: Deletions,
     /// Many messages were refused in this pass.
@@ -136,7 +137,7 @@ impl MailboxWorker {
             progress: Arc::default(),
             source: None,
             target: None,
-            pace: Pace::default(),
+            errand: Errand::Background,
             hints: Hints::default(),
             allowed: Deletions::Capped,
             wary: false,
@@ -161,6 +162,7 @@ impl MailboxWorker {
     /// # Errors
     /// [`PassError`]; what was done is done, and calling again goes on from there.
     pub async fn pass(&mut self, pass: Pass) -> Result<PassReport, PassError> {
+        self.turn_to(Doing::Work(Errand::Background));
         let result = Box::pin(self.whole_pass(pass)).await;
         match &result {
             Ok(_) => self.progress.trouble(None),
@@ -185,6 +187,14 @@ impl MailboxWorker {
         loop {
             let linger = self.context.patience.linger;
             let connected = self.source.is_some() || self.target.is_some();
+            self.turn_to(Doing::Rest);
+            let place = self.target.as_ref().map(|target| target.place.wanted());
+            let wanted = async move {
+                match place {
+                    Some(wanted) => wanted.await,
+                    None => std::future::pending().await,
+                }
+            };
             // Whoever is ready: busy clients must not keep commands waiting.
             tokio::select! {
                 () = spool.changed(self.mailbox) => {
@@ -205,11 +215,14 @@ impl MailboxWorker {
                     None => return,
                 },
                 () = sleep(linger), if connected => self.hang_up(),
+                // Others wait for a session.
+                () = wanted => self.target = None,
             }
         }
     }
 
     async fn obey(&mut self, command: Command) {
+        self.turn_to(Doing::Work(Errand::Background));
         match command {
             Command::Pass(pass, answer) => {
                 // It serves what was hinted at so far, too.
@@ -235,12 +248,10 @@ impl MailboxWorker {
 
     /// Serves hints. On trouble, says when to try again.
     async fn mirror(&mut self) -> Option<Instant> {
-        let now = Timestamp::now();
-        let throttled = self.record().ok().and_then(|mailbox| mailbox.throttled_until);
-        if let Some(until) = throttled.max(self.pace.blocked(now)).filter(|until| *until > now) {
-            let wait = until.as_millisecond() - now.as_millisecond();
-            return Some(Instant::now() + Duration::from_millis(wait.max(0).unsigned_abs()));
+        if let Ok(Some(waits)) = self.waits() {
+            return Some(Instant::now() + waits.left);
         }
+        self.turn_to(Doing::Work(Errand::Interactive));
         let mut attempt = 0;
         while !self.hints.is_empty() {
             let synced = self.context.ledger.folders(self.mailbox).is_ok_and(|folders| !folders.is_empty());
@@ -301,13 +312,56 @@ impl MailboxWorker {
         self.source.as_mut().ok_or(Trouble::Stopped)
     }
 
-    /// The session at the target, opened where there is none.
+    /// The session at the target, opened where there is none, and in turn. The only way to it: before the time that the target
+    /// named, it gets nothing of this mailbox, whoever asks.
     pub(crate) async fn target(&mut self) -> Result<&mut Target, Trouble> {
+        let tenant = self.context.target.tenant.clone();
+        if let Some(waits) = tenant.waits(self.mailbox) {
+            return Err(Trouble::Waits(waits));
+        }
         if self.target.is_none() {
-            let mailbox = self.record()?;
-            self.target = Some(Target::open(&self.context, &mailbox).await?);
+            self.may_contact_target()?;
+            let place = place(self.context.clone(), self.mailbox, self.errand).await;
+            // It may have taken a while.
+            self.may_contact_target()?;
+            self.target = Some(Target::open(&self.context, &self.record()?, place).await?);
         }
         self.target.as_mut().ok_or(Trouble::Stopped)
+    }
+
+    /// Gives the session at the target back where others wait for theirs. To be called between two steps; the next one opens
+    /// it again, in turn.
+    pub(crate) fn make_way(&mut self) {
+        if self.target.as_ref().is_some_and(|target| target.place.is_wanted()) {
+            debug!("Others wait for a session at the target.");
+            self.target = None;
+        }
+    }
+
+    /// Whether the target has not asked this mailbox to wait, in this run of the daemon or in an earlier one.
+    pub(crate) fn may_contact_target(&self) -> Result<(), Trouble> {
+        match self.waits()? {
+            Some(waits) => Err(Trouble::Waits(waits)),
+            None => Ok(()),
+        }
+    }
+
+    fn waits(&self) -> Result<Option<Waits>, Trouble> {
+        let tenant = &self.context.target.tenant;
+        if let Some((waits, strikes)) = throttle::waits(&self.context.ledger, &self.record()?)? {
+            tenant.resume(self.mailbox, &waits, strikes);
+        }
+        Ok(tenant.waits(self.mailbox))
+    }
+
+    /// Says what this worker does from now on.
+    fn turn_to(&mut self, doing: Doing) {
+        if let Doing::Work(errand) = doing {
+            self.errand = errand;
+        }
+        if let Some(target) = &self.target {
+            target.place.turn_to(doing);
+        }
     }
 
     /// Drops both sessions.
@@ -320,7 +374,7 @@ impl MailboxWorker {
     pub(crate) fn hang_up_after(&mut self, trouble: &Trouble) {
         match trouble {
             Trouble::Source(_) => self.source = None,
-            Trouble::Target(_) | Trouble::Throttled { .. } => self.target = None,
+            Trouble::Target(_) | Trouble::Throttled { .. } | Trouble::Waits(_) => self.target = None,
             Trouble::TokenExpired => {
                 if let Some(target) = self.target.take() {
                     self.context.target.tokens.discard(&target.token);
@@ -329,6 +383,19 @@ impl MailboxWorker {
             Trouble::Replaced | Trouble::Local(_) | Trouble::Stopped => {}
         }
     }
+}
+
+/// A place for a session at the target. A pass that waits for one goes first as soon as its user does something.
+async fn place(context: Arc<WorkerContext>, mailbox: MailboxId, errand: Errand) -> Place {
+    let (tenant, spool) = (&context.target.tenant, &context.spool);
+    let place = tokio::select! {
+        place = tenant.place(mailbox, errand) => place,
+        () = spool.changed(mailbox), if errand == Errand::Background => {
+            tenant.place(mailbox, Errand::Interactive).await
+        }
+    };
+    place.turn_to(Doing::Work(errand));
+    place
 }
 
 /// When the mirror tries again after trouble; the fleet's passes have their own clock.

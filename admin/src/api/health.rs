@@ -37,6 +37,7 @@ pub(super) async fn status(State(parts): State<Parts>) -> Result<Json<DaemonStat
             started: parts.started,
             notices: parts.views.notices(),
             proxy: parts.views.front(),
+            target: parts.batches.target(),
             batches: parts.batches.status()?,
             domains: dns::domains(&parts)?,
         })

@@ -22,6 +22,9 @@ use std::{
 /// How long a file with a secret may be, bytes.
 const SECRET_LIMIT: u64 = 64 * 1024;
 
+/// What Exchange allows one user by default.
+const MANY_OF_ONE: u32 = 16;
+
 /// A longer drain does not fit into the unit's TimeoutStopSec=.
 const LONG_DRAIN: Duration = Duration::from_secs(25);
 
@@ -99,6 +102,20 @@ fn target(config: &Config, found: &mut Found) {
         if value.trim().is_empty() {
             found.problem(key, "is empty");
         }
+    }
+    for (key, sessions) in [
+        ("target.max_sessions", target.max_sessions),
+        ("target.max_sessions_per_mailbox", target.max_sessions_per_mailbox),
+    ] {
+        if sessions == 0 {
+            found.problem(key, "0 would let nothing through");
+        }
+    }
+    if target.max_sessions_per_mailbox > MANY_OF_ONE {
+        found.warning(
+            "target.max_sessions_per_mailbox",
+            "is more than the 16 connections that Exchange gives one user by default",
+        );
     }
     if let Some(path) = &target.ca_file
         && let Err(message) = chain(path)

@@ -75,6 +75,10 @@ pub struct Target {
     #[serde(default = "defaults::scope")]
     pub scope: String,
     pub ca_file: Option<PathBuf>,
+    #[serde(default = "defaults::max_sessions")]
+    pub max_sessions: u32,
+    #[serde(default = "defaults::max_sessions_per_mailbox")]
+    pub max_sessions_per_mailbox: u32,
 }
 
 /// `[proxy]`: where clients come in, and which source they are relayed to.
@@ -230,6 +234,12 @@ mod defaults {
     }
     pub(super) fn scope() -> String {
         "https://outlook.office365.com/.default".into()
+    }
+    pub(super) fn max_sessions() -> u32 {
+        100
+    }
+    pub(super) fn max_sessions_per_mailbox() -> u32 {
+        4
     }
 }
 

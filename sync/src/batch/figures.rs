@@ -12,7 +12,7 @@ use crate::credentials::{Awaits, Known, Pick};
 use crate::csv::domain_of;
 use crate::fleet::{Glance, derive, is_started};
 use crate::gate::{self, DomainFacts, Facts, Gate, MailboxFacts, Moved};
-use crate::{early, evidence, steady, stragglers, watch};
+use crate::{early, evidence, steady, stragglers, throttle, watch};
 
 impl Desk {
     pub(super) fn batch_status(&self, batch: &Batch) -> Result<BatchStatus, BatchError> {
@@ -38,7 +38,7 @@ impl Desk {
                 MailboxState::Stopped => states.stopped += 1,
             }
             last_synced = last_synced.and_then(|oldest| mailbox.last_synced.map(|synced| synced.min(oldest)));
-            if let Some(until) = throttle(mailbox, &glance).filter(|until| *until > now) {
+            if let Some(until) = waits_until(mailbox, &glance).filter(|until| *until > now) {
                 throttled += 1;
                 throttled_until = throttled_until.max(Some(until));
             }
@@ -65,7 +65,8 @@ impl Desk {
     pub(super) fn mailbox_status(&self, mailbox: Mailbox) -> Result<MailboxStatus, BatchError> {
         let glance = self.fleet.glance(mailbox.id);
         let tally = self.tally(&mailbox, &glance)?;
-        let throttled_until = throttle(&mailbox, &glance).filter(|until| *until > Timestamp::now());
+        let sessions = self.tenant.sessions(mailbox.id);
+        let throttled_until = waits_until(&mailbox, &glance).filter(|until| *until > Timestamp::now());
         let (doing, trouble) = glance.live.map(|live| (live.state, live.trouble)).unzip();
         let doing = doing.filter(|state| !state.is_empty());
         let known = Known::of(&self.ledger, &mailbox)?;
@@ -93,6 +94,9 @@ impl Desk {
             declared_by,
             last_synced: mailbox.last_synced,
             throttled_until,
+            throttling: throttle::of(&self.ledger, mailbox.id)?,
+            sessions: sessions.0,
+            sessions_allowed: sessions.1,
             retry_at: glance.retry_at,
             early: early::of(&self.ledger, mailbox.id)?,
             tally,
@@ -229,7 +233,7 @@ fn credential(known: &Known) -> Credential {
     }
 }
 
-fn throttle(mailbox: &Mailbox, glance: &Glance) -> Option<Timestamp> {
+fn waits_until(mailbox: &Mailbox, glance: &Glance) -> Option<Timestamp> {
     glance.live.as_ref().and_then(|live| live.throttled_until).max(mailbox.throttled_until)
 }
 

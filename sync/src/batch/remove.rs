@@ -9,7 +9,7 @@ use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
 use crate::fleet::is_started;
 use crate::gate::Gate;
 use crate::reconcile::adopted_names;
-use crate::{early, evidence, stragglers};
+use crate::{early, evidence, stragglers, throttle};
 
 /// What is kept of a removed batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,6 +146,7 @@ impl Desk {
             change.remove_fact(&stragglers::name(mailbox.id));
             change.remove_fact(&evidence::name(mailbox.id));
             change.remove_fact(&early::name(mailbox.id));
+            change.remove_fact(&throttle::name(mailbox.id));
             for (name, _) in self.ledger.facts(&adopted_names(mailbox.id))? {
                 change.remove_fact(&name);
             }

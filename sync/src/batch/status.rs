@@ -8,6 +8,7 @@ use crate::early::Early;
 use crate::error::PassError;
 use crate::fault::Fault;
 use crate::plan::{Estimate, MailboxPlan};
+use crate::throttle::Throttling;
 use crate::verify::VerifyReport;
 
 /// Done and total of one thing that is counted.
@@ -125,6 +126,15 @@ pub struct MailboxStatus {
     pub last_synced: Option<Timestamp>,
     /// The target asked us to wait until then.
     pub throttled_until: Option<Timestamp>,
+    /// How often it asked so, and in which words; `None` if never.
+    #[serde(default)]
+    pub throttling: Option<Throttling>,
+    /// Its sessions at the target.
+    #[serde(default)]
+    pub sessions: u32,
+    /// How many it may have there at this moment.
+    #[serde(default)]
+    pub sessions_allowed: u32,
     /// When it is tried next, if it failed.
     pub retry_at: Option<Timestamp>,
     /// What the source is asked with; never the password itself.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::export::{Step, Wanted};
-use crate::fleet::{Answer, Hired};
+use crate::fleet::{Answer, Crew, Hired};
 use crate::gate::Kind;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
@@ -99,12 +99,13 @@ impl Office {
             interval: Duration::from_secs(900),
             old: Vec::new(),
         };
-        let batches = Batches::with_crew(
+        let day = Duration::from_secs(86_400);
+        let batches = Batches::with_fleet(
             ledger.clone(),
-            spool,
+            spool.clone(),
             vault.clone(),
-            Box::new(Willing),
-            Duration::from_secs(86_400),
+            Fleet::new(ledger.clone(), spool, Box::new(Willing), day),
+            Tenant::new(10, 1),
             dns,
             SignedDuration::from_hours(24),
         );

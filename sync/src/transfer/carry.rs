@@ -277,6 +277,7 @@ fn is_refusal(trouble: &Trouble) -> bool {
         Trouble::Source(_)
         | Trouble::Target(_)
         | Trouble::Throttled { .. }
+        | Trouble::Waits(_)
         | Trouble::TokenExpired
         | Trouble::Replaced
         | Trouble::Local(_)

@@ -13,6 +13,7 @@ use mailferry_spool::Spool;
 use mailferry_sync::{
     batch::{Batches, Setup},
     context::{DeletionCap, Limits, Patience, TargetAccess},
+    tenant::Tenant,
     watch::DnsSettings,
 };
 use std::sync::Arc;
@@ -28,12 +29,13 @@ pub fn open(config: &Config, ledger: Ledger, vault: Vault, spool: Spool) -> Resu
     };
     let tls = TlsClient::new(&server.trust)
         .map_err(|error| Problem::usage(format!("certificates to trust for {}: {error}", server.host)))?;
+    let tenant = Tenant::new(config.target.max_sessions, config.target.max_sessions_per_mailbox);
     let sync = &config.sync;
     Ok(Batches::new(Setup {
         ledger,
         spool,
         vault,
-        target: TargetAccess { server, tls, tokens: Arc::new(tokens) },
+        target: TargetAccess { server, tls, tokens: Arc::new(tokens), tenant },
         limits: Limits {
             max_message_bytes: sync.max_message_bytes.0,
             max_items: sync.max_items,
