@@ -33,6 +33,17 @@ impl MailboxWorker {
             return Ok(());
         }
         self.progress.say("carrying flags over");
+        let carried = |one: &Reflagged| {
+            let mirrored = matches!(one.message.state, MessageState::Mirrored { target_uid: Some(_) });
+            mirrored && bits(&one.message.flags) != bits(&one.flags)
+        };
+        let mut changed = changed;
+        if changed.iter().any(carried) {
+            let Some((known, _)) = self.open_known(folder, report).await? else { return Ok(()) };
+            if known.target_validity != folder.target_validity {
+                changed = self.read_again(folder, changed)?;
+            }
+        }
         let mut add: BTreeMap<u8, UidSet> = BTreeMap::new();
         let mut remove: BTreeMap<u8, UidSet> = BTreeMap::new();
         for Reflagged { message, flags, .. } in &changed {
@@ -45,9 +56,9 @@ impl MailboxWorker {
             }
         }
         if !add.is_empty() || !remove.is_empty() {
-            let Some(selected) = self.select_if_there(folder).await? else { return Ok(()) };
-            if folder.target_validity != Some(selected.uid_validity) {
-                return Ok(()); // The UIDs mean nothing there; the copying finds out.
+            let Some((known, selected)) = self.open_known(folder, report).await? else { return Ok(()) };
+            if known.target_validity != Some(selected.uid_validity) {
+                return Ok(()); // Nothing of ours is there.
             }
             let target = self.target().await?;
             for (kind, sets) in [(StoreKind::Add, add), (StoreKind::Remove, remove)] {
@@ -96,6 +107,12 @@ impl MailboxWorker {
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
         let ledger = self.context.ledger.clone();
+        if vanished.is_empty() && folder.held_deletions == 0 {
+            return Ok(());
+        }
+        // Or what is said of its copies is of yesterday.
+        let known = self.open_known(folder, report).await?.map(|(known, _)| known);
+        let folder = known.as_ref().unwrap_or(folder);
         let mut copies: Vec<(Uid, Message, Uid)> = Vec::new();
         let mut change = ledger.change();
         let mut adopted = self.adopted(folder)?;
@@ -185,7 +202,7 @@ impl MailboxWorker {
     }
 
     /// Opens a folder of the target; `None` if it is no longer there.
-    async fn select_if_there(&mut self, folder: &Folder) -> Result<Option<Selected>, Trouble> {
+    pub(crate) async fn select_if_there(&mut self, folder: &Folder) -> Result<Option<Selected>, Trouble> {
         let target = self.target().await?;
         match target.select(&folder.target).await {
             Ok(selected) => Ok(Some(selected)),

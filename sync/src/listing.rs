@@ -72,10 +72,7 @@ impl MailboxWorker {
         // Dovecot goes on listing a folder that was deleted while somebody had it open.
         let mut ghosts = BTreeSet::new();
         for (listed, status) in &mut listed {
-            let closed = |word: &String| {
-                ["\\Noselect", "\\NonExistent"].iter().any(|not| not.eq_ignore_ascii_case(word))
-            };
-            if status.is_some() || listed.attributes.iter().any(closed) {
+            if status.is_some() || !is_real(listed) {
                 continue;
             }
             match source.session.status(&listed.name).await {
@@ -143,8 +140,13 @@ impl MailboxWorker {
         let listed: BTreeSet<&FolderName> = listing.plan.iter().map(|planned| &planned.source).collect();
         let mut vanished: Vec<Folder> =
             known.iter().filter(|folder| !folder.gone && !listed.contains(&folder.source)).cloned().collect();
-        let mut there: BTreeSet<FolderName> =
-            listing.target.iter().flatten().map(|listed| listed.name.clone()).collect();
+        let mut there: BTreeSet<FolderName> = listing
+            .target
+            .iter()
+            .flatten()
+            .filter(|listed| is_real(listed))
+            .map(|listed| listed.name.clone())
+            .collect();
         // What gave its name to another folder, and is listed under a new one.
         let displaced: Vec<Folder> = self.displaced(listing, &known);
         for old in &displaced {
@@ -159,6 +161,7 @@ impl MailboxWorker {
         }
         let known = if displaced.is_empty() { known } else { ledger.folders(self.mailbox)? };
         let mut current = Vec::new();
+        let mut wanted = BTreeMap::new();
         report.left_out = 0;
         for planned in &listing.plan {
             let Fate::Copy { target, .. } = &planned.fate else { continue };
@@ -215,20 +218,22 @@ impl MailboxWorker {
                             self.make(target, &mut there).await?;
                         }
                         change.put_folder(fresh.clone());
+                        self.be_unsure_of([id], &mut change)?;
                         change.commit().await?;
-                        if let Some(old) = other {
-                            self.succeed(old, &fresh, report).await?;
+                        match other {
+                            Some(old) => {
+                                self.succeed(old, &fresh, report).await?;
+                                ledger.folder(self.mailbox, id)?.unwrap_or(fresh)
+                            }
+                            None => fresh,
                         }
-                        fresh
                     }
                 }
             };
-            let folder = match folder.subscribed == subscribed {
-                true => folder,
-                false => self.subscribe(folder, subscribed).await?,
-            };
+            wanted.insert(folder.id, subscribed);
             current.push((folder, status.clone()));
         }
+        self.carry_subscriptions(&mut current, &wanted).await?;
         // Moves into new folders, and out of those that vanished.
         self.serve_transfers(Unknown::Leave, report).await?;
         // What is below before what it is below.
@@ -260,23 +265,6 @@ impl MailboxWorker {
         }
         there.insert(name.clone());
         Ok(())
-    }
-
-    async fn subscribe(&mut self, folder: Folder, wanted: bool) -> Result<Folder, Trouble> {
-        let target = self.target().await?;
-        let done = match wanted {
-            true => target.session.subscribe(&folder.target).await,
-            false => target.session.unsubscribe(&folder.target).await,
-        };
-        match done {
-            Ok(()) => {}
-            Err(error) if !error.is_fatal() => debug!(%error, "Subscription not carried over."),
-            Err(error) => return Err(Trouble::target(error)),
-        }
-        let mut change = self.context.ledger.change();
-        change.update_folder(folder.mailbox, folder.id, move |folder| folder.subscribed = wanted);
-        change.commit().await?;
-        Ok(Folder { subscribed: wanted, ..folder })
     }
 
     /// Folders of the ledger whose name another folder has by now, while one of their UIDVALIDITY is new.
@@ -398,7 +386,9 @@ impl MailboxWorker {
         if old.target != *name {
             // Whatever is below it went along on both sides, also what the source no longer has; and what is known under older
             // UIDs.
-            for below in all.iter().filter(|below| goes_along(below, old)) {
+            let went: Vec<&Folder> = all.iter().filter(|below| goes_along(below, old)).collect();
+            self.be_unsure_of(went.iter().map(|below| below.id), &mut change)?;
+            for below in went {
                 let rest = below.target.wire().get(old.target.wire().len()..).unwrap_or_default();
                 let target = FolderName::from_wire([name.wire(), rest].concat());
                 let source = source_name(below, old, planned, &all);
@@ -465,6 +455,13 @@ impl MailboxWorker {
         change.commit().await?;
         Ok(())
     }
+}
+
+/// Whether it is a folder, not only a name above others.
+fn is_real(listed: &Listed) -> bool {
+    let closed =
+        |word: &String| ["\\Noselect", "\\NonExistent"].iter().any(|not| not.eq_ignore_ascii_case(word));
+    !listed.attributes.iter().any(closed)
 }
 
 /// Whether a folder of the ledger goes along when another is renamed on the target. What is below INBOX does not (RFC 3501

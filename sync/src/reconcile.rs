@@ -176,11 +176,17 @@ impl MailboxWorker {
         if there.is_empty() && kind == Adoption::Filled {
             return Ok(());
         }
-        let adopted = self.match_up(folder, &wanted, &there, report).await?;
-        if kind == Adoption::Filled {
-            self.note_adopted(folder, adopted).await?;
+        match kind {
+            Adoption::Filled => {
+                let adopted = self.match_up(folder, &wanted, &there, report).await?;
+                self.note_adopted(folder, adopted).await
+            }
+            Adoption::OtherValidity => {
+                let adopting = self.note_adopting(folder).await?;
+                self.match_up(folder, &wanted, &there, report).await?;
+                self.settle_adopting(folder, &adopting).await
+            }
         }
-        Ok(())
     }
 
     /// Matches these messages of the source with those on the target: what has no partner is pending. Flags are brought in
@@ -193,10 +199,9 @@ impl MailboxWorker {
         report: &mut PassReport,
     ) -> Result<UidSet, Trouble> {
         let ledger = self.context.ledger.clone();
-        let source = self.source().await?;
-        source.be_in(folder).await?;
-        let ours = look::candidates(&mut source.session, wanted).await.map_err(Trouble::source)?;
-        let pairs = pair(&ours, there);
+        let originals = self.originals(folder, wanted).await?;
+        let ours = &originals.there;
+        let pairs = originals.pair(there);
         debug!(there = there.len(), matched = pairs.len(), "Folder matched.");
         let prints: BTreeMap<Uid, Fingerprint> =
             ours.iter().map(|candidate| (candidate.uid, candidate.print.whole)).collect();
@@ -215,7 +220,7 @@ impl MailboxWorker {
             for uid in chunk {
                 let Some(mut message) = ledger.message(folder.mailbox, folder.id, *uid)? else { continue };
                 message.print = prints.get(uid).copied().unwrap_or(message.print);
-                message.state = MessageState::Pending;
+                message.state = originals.unpaired(*uid);
                 if let Some(target_uid) = pairs.get(uid) {
                     report.matched += 1;
                     message.state = MessageState::Mirrored { target_uid: Some(*target_uid) };
@@ -328,7 +333,7 @@ impl MailboxWorker {
     }
 }
 
-fn adopted_name(folder: &Folder) -> String {
+pub(crate) fn adopted_name(folder: &Folder) -> String {
     format!("{}{}", adopted_names(folder.mailbox), folder.id)
 }
 

@@ -24,6 +24,7 @@ impl MailboxWorker {
     ) -> Result<(), Trouble> {
         info!("UIDVALIDITY changed at the source; matching.");
         let ledger = self.context.ledger.clone();
+        let old = &self.renumbered_before(old, new, report).await?;
         // What was in doubt under the old UIDs is looked for by what is known of it; the rest is matched below.
         let doubtful_from = self.first_in_doubt(old)?;
         self.reconcile_gone(old, report).await?;
@@ -106,6 +107,28 @@ impl MailboxWorker {
         Ok(())
     }
 
+    /// Where the target gave the folder another UIDVALIDITY, too, the copies are found again first: what is handed over are
+    /// UIDs of today.
+    async fn renumbered_before(
+        &mut self,
+        old: &Folder,
+        new: &Folder,
+        report: &mut PassReport,
+    ) -> Result<Folder, Trouble> {
+        let Some((known, _)) = self.open_known(old, report).await? else { return Ok(old.clone()) };
+        let ledger = &self.context.ledger;
+        if known.target_validity != old.target_validity && ledger.last_uid(new.mailbox, new.id)?.is_none() {
+            let (validity, uid_next) = (known.target_validity, known.target_uid_next);
+            let mut change = ledger.change();
+            change.update_folder(new.mailbox, new.id, move |folder| {
+                folder.target_validity = validity;
+                folder.target_uid_next = uid_next;
+            });
+            change.commit().await?;
+        }
+        Ok(known)
+    }
+
     /// What was in doubt under the old UIDs may be a copy of what is pending under the new ones.
     async fn match_doubtful(
         &mut self,
@@ -140,6 +163,6 @@ fn keep_moments(pairs: &mut BTreeMap<Uid, Uid>, now: &[Candidate], before: &[Can
 }
 
 /// A print that is known as a whole only, in a form in which it is evidence by itself.
-fn alone(whole: Fingerprint) -> Print {
+pub(crate) fn alone(whole: Fingerprint) -> Print {
     Print { whole, id: Some(whole) }
 }

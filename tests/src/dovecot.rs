@@ -136,6 +136,16 @@ impl Instance {
         Ok(())
     }
 
+    /// Whether anybody has a connection open as this user, or one that ended is still worked for.
+    pub fn is_used_by(&self, user: &str) -> anyhow::Result<bool> {
+        let mut command = Command::new("doveadm");
+        command.arg("-c").arg(self.dir.join("dovecot.conf")).args(["-f", "tab", "who", "-1", user]);
+        let output = command.output()?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        // One line is the heading.
+        Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() > 1)
+    }
+
     /// The server's own log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("dovecot.log")).unwrap_or_default()

@@ -161,7 +161,7 @@ async fn made_and_removed_folders_are_made_and_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_subscribes_to_is_subscribed_to() {
-    let (stand, terry) = synced_stand(&["Work", "Work.Old"], Options::default()).await;
+    let (mut stand, terry) = synced_stand(&["Work", "Work.Old"], Options::default()).await;
     let mut client = stand.talk(&terry).await.unwrap();
     let mut target = stand.look(&terry).await.unwrap();
     for (command, wanted) in [
@@ -170,20 +170,54 @@ async fn what_a_person_subscribes_to_is_subscribed_to() {
         ("UNSUBSCRIBE Work", &["Work/Old"]),
     ] {
         client.say(command).await.unwrap();
-        let started = Instant::now();
-        loop {
-            let lines = target.say("LSUB \"\" Work*").await.unwrap();
-            let found = |name: &str| {
-                let line = lines.iter().find(|line| line.trim_matches('"').ends_with(&format!(" {name}")));
-                line.is_some_and(|line| !line.contains("\\Noselect"))
-            };
-            if ["Work", "Work/Old"].iter().all(|name| found(name) == wanted.contains(name)) {
-                break;
-            }
-            assert!(started.elapsed() < PATIENCE, "{command}: {lines:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        subscribed_to(&mut target, wanted).await;
     }
+    // Under another name, and in the place of another; the target hears nothing meanwhile.
+    for (commands, wanted) in [
+        (&["RENAME Work Done", "SUBSCRIBE Done.Old"][..], &["Done/Old"][..]),
+        (&["UNSUBSCRIBE Done.Old", "DELETE Done.Old", "CREATE Done.Old"], &[]),
+    ] {
+        stand.target.relay.go_down().await;
+        for command in commands {
+            client.say(command).await.unwrap();
+        }
+        stand.target.relay.come_back().await.unwrap();
+        stand.sync_again("B1", PATIENCE).await.unwrap();
+        subscribed_to(&mut target, wanted).await;
+    }
+}
+
+/// Waits until of `Work`, `Done` and what is below them these are subscribed to.
+async fn subscribed_to(target: &mut Talk, wanted: &[&str]) {
+    let started = Instant::now();
+    loop {
+        let there = target.folders().await.unwrap();
+        let lines = target.say("LSUB \"\" *").await.unwrap();
+        let found = |name: &str| {
+            let line = lines.iter().find(|line| line.trim_matches('"').ends_with(&format!(" {name}")));
+            has(&there, name) && line.is_some_and(|line| !line.contains("\\Noselect"))
+        };
+        if ["Work", "Work/Old", "Done", "Done/Old"].iter().all(|name| found(name) == wanted.contains(name)) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{wanted:?}: {lines:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_above_others_on_the_target_is_no_folder() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    let mut client = stand.talk_directly(&terry).await.unwrap();
+    client.say("CREATE Work").await.unwrap();
+    client.say("CREATE Work.Old").await.unwrap();
+    let mut target = stand.look(&terry).await.unwrap();
+    target.say("CREATE Work/Old").await.unwrap();
+    assert!(!has(&target.selectable().await.unwrap(), "Work"), "only a name");
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
+    assert!(has(&target.selectable().await.unwrap(), "Work"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ use super::{BatchError, BatchStatus, Batches, Desk, MailboxStatus, Removal};
 use crate::fleet::is_started;
 use crate::gate::Gate;
 use crate::reconcile::adopted_names;
+use crate::renumbered::adopting_names;
+use crate::subscribed::subscribing_name;
 use crate::{early, evidence, stragglers, throttle};
 
 /// What is kept of a removed batch.
@@ -147,8 +149,11 @@ impl Desk {
             change.remove_fact(&evidence::name(mailbox.id));
             change.remove_fact(&early::name(mailbox.id));
             change.remove_fact(&throttle::name(mailbox.id));
-            for (name, _) in self.ledger.facts(&adopted_names(mailbox.id))? {
-                change.remove_fact(&name);
+            change.remove_fact(&subscribing_name(mailbox.id));
+            for names in [adopted_names(mailbox.id), adopting_names(mailbox.id)] {
+                for (name, _) in self.ledger.facts(&names)? {
+                    change.remove_fact(&name);
+                }
             }
         }
         if !change.is_empty() {
