@@ -2,13 +2,14 @@
 //!
 //! `MAILFERRY_TEST_SEEDS` lives from seed `MAILFERRY_TEST_SEED` on; a few otherwise. To look into seed 17, again and again:
 //! `MAILFERRY_TEST_SEED=17 MAILFERRY_TEST_SEEDS=1 MAILFERRY_TEST_AGAIN=20 cargo test -p mailferry-tests --test model`.
-//! What went wrong is told with everything that was done; the daemon's log and what passed the relays is kept.
+//! What went wrong is told with everything that was done; the daemon's log and what passed the relays is kept. With
+//! `MAILFERRY_TEST_JOURNALS` set everything is told of every life.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mailferry_tests::model::{Lived, live, stand};
+use mailferry_tests::model::{Lived, Manner, live, stand};
 use mailferry_tests::stand::{Person, Stand};
 
 /// Lives on one stand, before another one is made.
@@ -26,6 +27,7 @@ async fn whatever_happens_source_and_target_agree_when_all_is_quiet() {
     let first = number("MAILFERRY_TEST_SEED", 1);
     let seeds = number("MAILFERRY_TEST_SEEDS", 5);
     let again = number("MAILFERRY_TEST_AGAIN", 1);
+    let journals = std::env::var_os("MAILFERRY_TEST_JOURNALS").is_some();
     let lives: Vec<u64> = (first..first + seeds).flat_map(|seed| (0..again).map(move |_| seed)).collect();
     let together = if again > 1 { 1 } else { TOGETHER };
     let mut wrong = Vec::new();
@@ -41,12 +43,13 @@ async fn whatever_happens_source_and_target_agree_when_all_is_quiet() {
         let began = Instant::now();
         let mut lived = Lived::default();
         let held = live(on, &people[&seed], seed, &mut lived).await;
-        if began.elapsed() > SLOW {
-            println!("seed {seed} is slow\n{}", lived.journal);
+        if began.elapsed() > SLOW || journals {
+            println!("seed {seed} took {:?}\n{}", began.elapsed(), lived.journal);
         }
         match held {
             Ok(()) => println!(
-                "seed {seed}: {} messages, {} foreign, {} kills, {} folders left over, {:.1} s",
+                "seed {seed}: {:?}, {} messages, {} foreign, {} kills, {} folders left over, {:.1} s",
+                lived.manner.unwrap_or(Manner::Plain),
                 lived.messages,
                 lived.foreign,
                 lived.kills,
@@ -58,6 +61,9 @@ async fn whatever_happens_source_and_target_agree_when_all_is_quiet() {
                 let _ = std::fs::copy(on.log(), kept.with_extension("log"));
                 let _ = std::fs::write(kept.with_extension("source"), on.source_relay.minutes().join("\n"));
                 let _ = std::fs::write(kept.with_extension("target"), on.target.relay.minutes().join("\n"));
+                let source = on.source.dovecot().map(|dovecot| dovecot.instance().log());
+                let _ = std::fs::write(kept.with_extension("source-server"), source.unwrap_or_default());
+                let _ = std::fs::write(kept.with_extension("target-server"), on.target.instance().log());
                 println!("seed {seed} FAILED, see {}.*\n{}{error:#}", kept.display(), lived.journal);
                 wrong.push(seed);
             }

@@ -204,6 +204,11 @@ impl Relay {
         locked(&self.shared.hidden).push(capability.to_owned());
     }
 
+    /// Announces everything again.
+    pub fn hide_nothing(&self) {
+        locked(&self.shared.hidden).clear();
+    }
+
     /// Withdraws every order.
     pub fn clear_orders(&self) {
         locked(&self.shared.rules).clear();

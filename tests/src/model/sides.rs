@@ -1,14 +1,15 @@
 //! What both sides hold, read by hand, and what of it does not agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 
+use super::filled::Filled;
 use crate::stand::{Person, Stand};
 use crate::talk::Talk;
 
 /// Folders that every target mailbox has by itself.
-const THEIR_OWN: [&str; 7] =
+pub const THEIR_OWN: [&str; 7] =
     ["INBOX", "Drafts", "Sent Items", "Deleted Items", "Junk Email", "Archive", "Outbox"];
 
 /// A header line that mail has which arrived at the target by itself.
@@ -24,20 +25,55 @@ type Folder = BTreeMap<Mail, usize>;
 pub struct Sides {
     source: BTreeMap<String, Folder>,
     target: BTreeMap<String, Folder>,
+    /// Which folders somebody subscribed to.
+    subscribed: [BTreeSet<String>; 2],
+}
+
+/// What the target may hold beside one copy of each message of the source.
+pub struct Beside<'a> {
+    /// Mail that arrived there by itself: all of it, wherever.
+    pub foreign: &'a [Mail],
+    /// What another tool put there: none of it may be gone.
+    pub filled: &'a Filled,
+    /// Copies of what is gone at the source.
+    pub gone: Gone,
+}
+
+/// What becomes of copies of what is gone at the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// They are gone, too.
+    Away,
+    /// They are still there, marked `\\Deleted`.
+    Marked,
+    /// So many wait for an operator's word.
+    Held(u64),
 }
 
 impl Sides {
     /// Reads both mailboxes whole.
     pub async fn read(stand: &Stand, person: &Person) -> anyhow::Result<Self> {
-        let source = read(&mut stand.talk_directly(person).await?).await?;
+        let (mut source, mut target) = (stand.talk_directly(person).await?, stand.look(person).await?);
+        let subscribed = [subscribed(&mut source).await?, subscribed(&mut target).await?];
+        let source = read(&mut source).await?;
         let source = source.into_iter().map(|(name, folder)| (mapped(&name), folder)).collect();
-        let target = read(&mut stand.look(person).await?).await?;
-        Ok(Self { source, target })
+        Ok(Self { source, target: read(&mut target).await?, subscribed })
     }
 
     /// Messages at the source.
     pub fn messages(&self) -> u64 {
         self.source.values().flat_map(BTreeMap::values).map(|count| *count as u64).sum()
+    }
+
+    /// Messages in a folder of the target.
+    pub fn on_target(&self, name: &str) -> u64 {
+        self.target.get(name).map_or(0, |folder| folder.values().map(|count| *count as u64).sum())
+    }
+
+    /// The source folder with the most messages: its name at the target, and how many.
+    pub fn fullest(&self) -> Option<(&str, u64)> {
+        let count = |folder: &Folder| folder.values().map(|count| *count as u64).sum();
+        self.source.iter().map(|(name, folder)| (name.as_str(), count(folder))).max_by_key(|one| one.1)
     }
 
     /// Empty folders that the source does not have (any more): no message is wrong there, but nobody needs them.
@@ -49,53 +85,128 @@ impl Sides {
         names.map(|(name, _)| name.as_str()).filter(|name| !THEIR_OWN.contains(name)).collect()
     }
 
-    /// What does not agree, in words. `foreign` arrived at the target by itself.
-    pub fn differences(&self, foreign: &[Mail]) -> Vec<String> {
+    /// What does not agree, in words.
+    pub fn differences(&self, beside: &Beside<'_>) -> Vec<String> {
         let mut wrong = Vec::new();
-        let nothing = Folder::new();
-        let mut found: Folder = Folder::new();
-        for (name, theirs) in &self.target {
+        let mut arrived = Folder::new();
+        let mut surplus: Vec<(&str, Mail)> = Vec::new();
+        for name in self.source.keys().chain(self.target.keys()).collect::<BTreeSet<_>>() {
+            let nothing = Folder::new();
             let ours = self.source.get(name).unwrap_or(&nothing);
-            let mut copies = theirs.clone();
-            copies.retain(|mail, count| {
-                let is_foreign = mail.0.contains(FOREIGN);
-                if is_foreign {
-                    *found.entry(mail.clone()).or_default() += *count;
-                }
-                !is_foreign
-            });
-            compare(name, ours, &copies, &mut wrong);
-        }
-        for (name, ours) in &self.source {
+            let mut theirs = self.target.get(name).unwrap_or(&nothing).clone();
             if !self.target.contains_key(name) {
                 wrong.push(format!("{name}: not on the target, {} messages", ours.len()));
             }
+            theirs.retain(|mail, count| {
+                let is_foreign = mail.0.contains(FOREIGN);
+                if is_foreign {
+                    *arrived.entry(mail.clone()).or_default() += *count;
+                }
+                !is_foreign
+            });
+            for (mail, ours, theirs) in unequal(ours, &theirs) {
+                if ours > theirs {
+                    wrong.push(format!("{name}: {}", told(mail, ours, theirs)));
+                }
+                surplus
+                    .extend(std::iter::repeat_n((name.as_str(), mail.clone()), theirs.saturating_sub(ours)));
+            }
         }
         let mut planted = Folder::new();
-        foreign.iter().for_each(|mail| *planted.entry(mail.clone()).or_default() += 1);
-        compare("mail that arrived by itself", &planted, &found, &mut wrong);
+        beside.foreign.iter().for_each(|mail| *planted.entry(mail.clone()).or_default() += 1);
+        for (mail, planted, arrived) in unequal(&planted, &arrived) {
+            wrong.push(format!("mail that arrived by itself: {}", told(mail, planted, arrived)));
+        }
+        self.judge_surplus(surplus, beside, &mut wrong);
+        let of = |side: usize, name: &String| self.subscribed[side].contains(name);
+        for name in self.source.keys().filter(|name| of(0, name) != of(1, name)) {
+            let (ours, theirs) = (of(0, name), of(1, name));
+            wrong.push(format!("{name}: subscribed to at the source {ours}, on the target {theirs}"));
+        }
+        wrong
+    }
+
+    /// Whether what the target has beyond the source is what it may have.
+    fn judge_surplus(&self, surplus: Vec<(&str, Mail)>, beside: &Beside<'_>, wrong: &mut Vec<String>) {
+        // What another tool put there, wherever it went with its folder since.
+        let mut filled: BTreeMap<(&str, i64), usize> = BTreeMap::new();
+        for ((_, text, date), count) in beside.filled {
+            *filled.entry((text, *date)).or_default() += count;
+        }
+        for ((text, date), count) in &filled {
+            let alike = |mail: &&Mail| mail.0 == *text && mail.1 == *date;
+            let there =
+                self.target.values().flat_map(|folder| folder.keys().filter(alike).map(|mail| folder[mail]));
+            let there: usize = there.sum();
+            if there < *count {
+                wrong.push(format!(
+                    "{:?}: {there} of {count} copies are left that another tool made",
+                    subject(text)
+                ));
+            }
+        }
+        let mut held = 0;
+        for (name, mail) in &surplus {
+            if let Some(left) = filled.get_mut(&(mail.0.as_str(), mail.1)).filter(|left| **left > 0) {
+                *left -= 1;
+                continue;
+            }
+            match beside.gone {
+                Gone::Marked if mail.2.contains("\\Deleted") => {}
+                Gone::Held(_) => held += 1,
+                Gone::Away | Gone::Marked => {
+                    wrong.push(format!("{name}: {} once more than at the source", told_one(mail)))
+                }
+            }
+        }
+        if let Gone::Held(said) = beside.gone
+            && said != held
+        {
+            wrong.push(format!("{said} deletions are said to be held, but {held} copies are there"));
+        }
+    }
+
+    /// Whether each message that another tool put there was taken for a copy, where nobody did anything since.
+    pub fn not_adopted(&self, filled: &Filled) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let count = |side: &BTreeMap<String, Folder>, of: &(String, String, i64)| -> usize {
+            let folder = side.get(&of.0).into_iter().flatten();
+            folder.filter(|(mail, _)| mail.0 == of.1 && mail.1 == of.2).map(|(_, count)| *count).sum()
+        };
+        for (of, filled) in filled {
+            let (ours, theirs) = (count(&self.source, of), count(&self.target, of));
+            if theirs != ours.max(*filled) {
+                let subject = subject(&of.1);
+                wrong.push(format!(
+                    "{}: {subject:?} {ours} times at the source, {filled} times by another tool, but {theirs} times",
+                    of.0
+                ));
+            }
+        }
         wrong
     }
 }
 
-fn compare(name: &str, ours: &Folder, theirs: &Folder, wrong: &mut Vec<String>) {
-    let mut all: Vec<&Mail> = ours.keys().chain(theirs.keys()).collect();
-    all.sort_unstable();
-    all.dedup();
-    for mail in all {
-        let count = |side: &Folder| side.get(mail).copied().unwrap_or(0);
-        if count(ours) != count(theirs) {
-            let (text, date, flags) = mail;
-            let subject =
-                text.split_once("Subject: ").map_or("", |(_, rest)| rest.lines().next().unwrap_or(""));
-            wrong.push(format!(
-                "{name}: {subject:?} ({} bytes, date {date}, flags {flags:?}) {} times at the source, {} times on the target",
-                text.len(),
-                count(ours),
-                count(theirs)
-            ));
-        }
-    }
+/// What is not as often on both sides: how often on either.
+fn unequal<'a>(ours: &'a Folder, theirs: &'a Folder) -> Vec<(&'a Mail, usize, usize)> {
+    let all: BTreeSet<&Mail> = ours.keys().chain(theirs.keys()).collect();
+    let count = |side: &Folder, mail: &Mail| side.get(mail).copied().unwrap_or(0);
+    all.into_iter()
+        .map(|mail| (mail, count(ours, mail), count(theirs, mail)))
+        .filter(|(_, ours, theirs)| ours != theirs)
+        .collect()
+}
+
+fn told(mail: &Mail, ours: usize, theirs: usize) -> String {
+    format!("{} {ours} times at the source, {theirs} times on the target", told_one(mail))
+}
+
+fn told_one((text, date, flags): &Mail) -> String {
+    format!("{:?} ({} bytes, date {date}, flags {flags:?})", subject(text), text.len())
+}
+
+fn subject(text: &str) -> &str {
+    text.split_once("Subject: ").map_or("", |(_, rest)| rest.lines().next().unwrap_or(""))
 }
 
 /// The target's name of a source folder.
@@ -108,7 +219,25 @@ pub fn mapped(name: &str) -> String {
     }
 }
 
-async fn read(talk: &mut Talk) -> anyhow::Result<BTreeMap<String, Folder>> {
+/// The source's name of a target folder.
+pub fn at_source(name: &str) -> String {
+    match name {
+        "Sent Items" => "Sent".to_owned(),
+        "Deleted Items" => "Trash".to_owned(),
+        "Junk Email" => "Junk".to_owned(),
+        other => other.replace('/', "."),
+    }
+}
+
+/// The folders, under their names at the target, that somebody subscribed to.
+async fn subscribed(talk: &mut Talk) -> anyhow::Result<BTreeSet<String>> {
+    let lines = talk.say("LSUB \"\" *").await?;
+    let named = lines.iter().filter_map(|line| line.strip_prefix("* LSUB ")?.splitn(3, '"').nth(2));
+    Ok(named.map(|name| mapped(name.trim().trim_matches('"'))).collect())
+}
+
+/// All that a mailbox holds.
+pub async fn read(talk: &mut Talk) -> anyhow::Result<BTreeMap<String, Folder>> {
     let mut folders = BTreeMap::new();
     for name in talk.selectable().await? {
         let opened = talk.ask(&format!("EXAMINE \"{name}\"")).await?;

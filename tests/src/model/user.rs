@@ -12,10 +12,10 @@ use crate::talk::Talk;
 const NAMES: [&str; 5] = ["Work", "Lists", "Family", "&ANw-ber uns", "2024"];
 
 /// Folders of the server, which nobody renames.
-const FIXED: [&str; 5] = ["INBOX", "Sent", "Drafts", "Trash", "Junk"];
+pub(super) const FIXED: [&str; 5] = ["INBOX", "Sent", "Drafts", "Trash", "Junk"];
 
 /// What a user does with flags.
-const FLAGS: [&str; 8] =
+pub(super) const FLAGS: [&str; 8] =
     ["\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "$Forwarded", "Work", "\\Seen \\Flagged"];
 
 const MONTHS: [&str; 12] =
@@ -23,7 +23,7 @@ const MONTHS: [&str; 12] =
 
 /// Which way the user goes to the source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum By {
+pub(super) enum By {
     Proxy,
     Behind,
 }
@@ -42,6 +42,8 @@ pub struct User {
     letters: Vec<Letter>,
     foreign: Vec<Mail>,
     validities: u32,
+    /// Letters of which there are several from the first.
+    pub(super) twins: u32,
     proxy: Option<Talk>,
     direct: Option<Talk>,
 }
@@ -55,6 +57,7 @@ impl User {
             letters: Vec::new(),
             foreign: Vec::new(),
             validities: 0,
+            twins: 0,
             proxy: None,
             direct: None,
         }
@@ -69,7 +72,7 @@ impl User {
     pub async fn step(&mut self, stand: &Stand, dice: &mut Dice) -> anyhow::Result<String> {
         // A fixed number of throws a step: one that fails does not change the steps after it.
         let mut own = Dice::new(dice.below(u64::MAX));
-        let by = if own.below(3) == 0 { By::Behind } else { By::Proxy };
+        let by = Self::by(&mut own);
         let done = match own.below(20) {
             0 => self.receive(stand, &mut own).await,
             1 => self.new_validity(stand, &mut own).await,
@@ -77,13 +80,35 @@ impl User {
         };
         match done {
             Ok(what) => Ok(what),
-            Err(error) => {
-                self.proxy = None;
-                self.direct = None;
-                let words = format!("{error:#}");
-                Ok(format!("{by:?}: {}", words.lines().next().unwrap_or_default()))
-            }
+            Err(error) => Ok(format!("{by:?}: {}", self.hang_up_after(&error))),
         }
+    }
+
+    /// The next step opens other connections; what went wrong, in words.
+    pub(super) fn hang_up_after(&mut self, error: &anyhow::Error) -> String {
+        self.hang_up();
+        format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The next step opens other connections.
+    pub(super) fn hang_up(&mut self) {
+        self.proxy = None;
+        self.direct = None;
+    }
+
+    /// Which way they go this time.
+    pub(super) fn by(own: &mut Dice) -> By {
+        if own.below(3) == 0 { By::Behind } else { By::Proxy }
+    }
+
+    /// Whose mailbox it is.
+    pub(super) fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// Number of the life.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
     async fn work(&mut self, stand: &Stand, by: By, kind: u64, own: &mut Dice) -> anyhow::Result<String> {
@@ -244,11 +269,11 @@ impl User {
         Ok(format!("{folder} has another UIDVALIDITY"))
     }
 
-    async fn folders(&mut self, stand: &Stand) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn folders(&mut self, stand: &Stand) -> anyhow::Result<Vec<String>> {
         self.talk(stand, By::Behind).await?.selectable().await
     }
 
-    async fn say(&mut self, stand: &Stand, by: By, command: &str) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn say(&mut self, stand: &Stand, by: By, command: &str) -> anyhow::Result<Vec<String>> {
         self.talk(stand, by).await?.say(command).await
     }
 
@@ -267,7 +292,7 @@ impl User {
     }
 }
 
-fn pick<'a, T>(list: &'a [T], own: &mut Dice) -> Option<&'a T> {
+pub(super) fn pick<'a, T>(list: &'a [T], own: &mut Dice) -> Option<&'a T> {
     list.get(own.below(list.len() as u64) as usize)
 }
 
@@ -280,7 +305,7 @@ fn new_name(made: &[&String], own: &mut Dice) -> String {
     }
 }
 
-fn text(subject: &str, more: &str, own: &mut Dice) -> String {
+pub(super) fn text(subject: &str, more: &str, own: &mut Dice) -> String {
     let lines = match own.below(8) {
         0 => 0,
         1 => own.below(900),
@@ -293,13 +318,13 @@ fn text(subject: &str, more: &str, own: &mut Dice) -> String {
     )
 }
 
-fn date(own: &mut Dice) -> String {
+pub(super) fn date(own: &mut Dice) -> String {
     let zone = ["+0000", "+0200", "-0730"][own.below(3) as usize];
     spelled(1_400_000_000 + own.below(200_000_000) as i64, zone)
 }
 
 /// A moment as APPEND takes it; the zone is only written behind it.
-fn spelled(seconds: i64, zone: &str) -> String {
+pub(super) fn spelled(seconds: i64, zone: &str) -> String {
     let (days, clock) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Civil from days, after Howard Hinnant.
     let days = days + 719_468;
