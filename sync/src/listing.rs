@@ -137,7 +137,14 @@ impl MailboxWorker {
     ) -> Result<Vec<(Folder, FolderStatus)>, Trouble> {
         let ledger = self.context.ledger.clone();
         let known = ledger.folders(self.mailbox)?;
-        let listed: BTreeSet<&FolderName> = listing.plan.iter().map(|planned| &planned.source).collect();
+        // What became a mere name above others is gone as a folder.
+        let (mut names, mut listed) = (BTreeSet::new(), BTreeSet::new());
+        for planned in &listing.plan {
+            match planned.fate {
+                Fate::Stay(Stay::Container) => names.insert(&planned.source),
+                Fate::Stay(_) | Fate::Copy { .. } => listed.insert(&planned.source),
+            };
+        }
         let mut vanished: Vec<Folder> =
             known.iter().filter(|folder| !folder.gone && !listed.contains(&folder.source)).cloned().collect();
         let mut there: BTreeSet<FolderName> = listing
@@ -240,6 +247,10 @@ impl MailboxWorker {
         vanished.sort_by(|one, other| other.target.cmp(&one.target));
         for folder in vanished {
             let folder = ledger.folder(self.mailbox, folder.id)?.unwrap_or(folder);
+            let is_empty = ledger.counts(folder.mailbox, folder.id)?.at_source() == 0;
+            if is_empty && names.contains(&folder.source) {
+                continue; // Its turn comes when what is below it is gone.
+            }
             self.folder_is_gone(&folder, report).await?;
         }
         Ok(current)

@@ -232,7 +232,10 @@ impl Life<'_> {
         let tally = &status["status"]["tally"];
         let (done, pending, skipped) = (&tally["messages_done"], &tally["pending"], &tally["skipped"]);
         if (done, pending, skipped) != (&json!(sides.messages()), &json!(0), &json!(0)) {
-            wrong.push(format!("{} messages at the source, but the ledger says {tally}", sides.messages()));
+            let shown = stand.cli(&["mailbox", "show", &self.person.address]).await?.done()?.json()?;
+            let folders = &shown["folders"];
+            let count = sides.messages();
+            wrong.push(format!("{count} messages at the source, but the ledger says {tally} of {folders}"));
         }
         let verified = stand.cli(&["batch", "verify", &self.batch]).await?;
         let report: Value = verified.json()?;

@@ -206,6 +206,29 @@ async fn subscribed_to(target: &mut Talk, wanted: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_folder_whose_name_stays_above_others_is_gone() {
+    let (mut stand, terry) = synced_stand(&["Work", "Done", "Done.Old"], Options::default()).await;
+    let mut client = stand.talk(&terry).await.unwrap();
+    // The target hears nothing meanwhile.
+    stand.target.relay.go_down().await;
+    client.say("DELETE Work").await.unwrap();
+    client.say("DELETE Done").await.unwrap();
+    // What is only a name takes along what is below it.
+    client.say("RENAME Done Work").await.unwrap();
+    let listed = client.say("LIST \"\" Work*").await.unwrap().join("\n");
+    assert!(listed.contains("\\Noselect"), "{listed}");
+    stand.target.relay.come_back().await.unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    let mut target = stand.look(&terry).await.unwrap();
+    assert_eq!(target.list("Work").await.unwrap(), []);
+    assert_eq!(target.list("Work/Old").await.unwrap().len(), 3);
+    let batch = stand.batch("B1").await.unwrap();
+    assert_eq!(batch["status"]["tally"]["messages_done"], 13, "{batch:#}");
+    client.say("DELETE Work.Old").await.unwrap();
+    lists(&mut target, |names| !names.iter().any(|name| name.starts_with("Work"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_above_others_on_the_target_is_no_folder() {
     let mut stand = Stand::start(Options::default()).await.unwrap();
     let terry = stand.add_person("terry.adams").unwrap();
