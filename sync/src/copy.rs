@@ -69,8 +69,33 @@ pub(crate) struct Job<'a> {
     pub(crate) asking: Asking,
     /// The most APPENDs without an answer; [`MAX_FLIGHTS`] at most.
     pub(crate) flights: usize,
+    /// Memory for bodies on their way, shared with whatever else is pumped for this mailbox.
+    pub(crate) budget: &'a Budget,
+    /// Once cancelled, nothing new is begun.
+    pub(crate) halt: &'a CancellationToken,
     /// Asked between windows: whether something more urgent waits.
     pub(crate) interrupt: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Memory for bodies between source and target, of which everything that is pumped for a mailbox takes its part.
+pub(crate) struct Budget {
+    /// In KiB.
+    free: Arc<Semaphore>,
+    size: u32,
+}
+
+impl Budget {
+    /// So many bytes, within reason.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let size = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(256, 1 << 20);
+        Self { free: Arc::new(Semaphore::new(size as usize)), size }
+    }
+
+    /// A part for a chunk of this length. One above the whole budget takes all of it.
+    async fn part(&self, length: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX).min(self.size);
+        Arc::clone(&self.free).acquire_many_owned(kib).await.ok()
+    }
 }
 
 /// What a run did, and what is left to look at.
@@ -177,15 +202,14 @@ struct Shared<'a> {
     state: Mutex<State>,
     /// Flights came or the writing ended.
     moved: Notify,
+    /// Bodies that were asked for began, or will not come.
+    begun: Notify,
     /// Nothing new is begun.
     halt: CancellationToken,
     /// The target's connection is of no use any more.
     dead: CancellationToken,
     /// Places for flights.
     places: Semaphore,
-    /// The budget of bytes between source and target, in KiB.
-    budget: Arc<Semaphore>,
-    budget_size: u32,
 }
 
 #[derive(Default)]
@@ -197,6 +221,8 @@ struct State {
     written: bool,
     asked: u64,
     answered: u64,
+    /// Bodies that were asked for and have not begun.
+    awaited: usize,
     /// The highest target UID told so far: what is sent after that gets a higher one.
     highest: u32,
     pumped: Pumped,
@@ -209,23 +235,38 @@ impl Shared<'_> {
 
     /// Notes what went wrong (the first thing counts) and begins nothing new.
     fn stop(&self, trouble: Trouble) {
+        self.halt_for(&trouble);
         self.state().pumped.trouble.get_or_insert(trouble);
-        self.halt.cancel();
+    }
+
+    /// So many bodies have begun, or will not come.
+    fn no_longer_awaited(&self, bodies: usize) {
+        let mut state = self.state();
+        state.awaited = state.awaited.saturating_sub(bodies);
+        if state.awaited == 0 {
+            self.begun.notify_one();
+        }
+    }
+
+    /// Begins nothing new; what concerns the whole mailbox stops everything that is pumped for it.
+    fn halt_for(&self, trouble: &Trouble) {
+        match trouble.is_of_one_session() {
+            true => self.halt.cancel(),
+            false => self.job.halt.cancel(),
+        }
     }
 }
 
 /// Pumps the messages of `todo` that the ledger has as pending.
 pub(crate) async fn pump(job: &Job<'_>, source: &mut Session, target: &mut Session, todo: &UidSet) -> Pumped {
-    let budget_size = u32::try_from(job.limits.memory_bytes / 1024).unwrap_or(u32::MAX).clamp(256, 1 << 20);
     let shared = Shared {
         job,
         state: Mutex::default(),
         moved: Notify::new(),
-        halt: CancellationToken::new(),
+        begun: Notify::new(),
+        halt: job.halt.child_token(),
         dead: CancellationToken::new(),
         places: Semaphore::new(job.flights.clamp(1, MAX_FLIGHTS)),
-        budget: Arc::new(Semaphore::new(budget_size as usize)),
-        budget_size,
     };
     let (windows_out, windows_in) = mpsc::channel(1);
     let (runs_out, runs_in) = mpsc::channel(4);

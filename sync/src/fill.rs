@@ -1,15 +1,17 @@
 //! The gaps of a folder filled: the target made ready, what is pending pumped, what was refused or not given settled.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mailferry_imap::{Uid, UidSet};
 use mailferry_ledger::{Folder, FolderId, Message, MessageState, SkipReason};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::copy::{Asking, Job, MAX_FLIGHTS, Pumped, pump};
+use crate::copy::{Asking, Budget, Job, MAX_FLIGHTS, Pumped, pump};
 use crate::error::SideError;
 use crate::pace::{Meaning, meaning};
 use crate::reconcile::Adoption;
@@ -23,13 +25,67 @@ const MAX_MISSES: u32 = 6;
 /// After the second miss and each further one, so much longer is waited.
 const MISSED_AGAIN: Duration = Duration::from_millis(150);
 
-/// Whether the copying makes room for what users just did.
+/// The gaps of one folder, and what was learnt about them so far: kept while others have their turn.
+pub(crate) struct Gaps {
+    pub(crate) folder: Folder,
+    todo: UidSet,
+    asking: Asking,
+    refused_once: UidSet,
+    misses: BTreeMap<Uid, u32>,
+    made_anew: bool,
+}
+
+impl Gaps {
+    /// These pending messages of a folder.
+    pub(crate) fn new(folder: Folder, todo: UidSet) -> Self {
+        Self {
+            folder,
+            todo,
+            asking: Asking::Together,
+            refused_once: UidSet::new(),
+            misses: BTreeMap::new(),
+            made_anew: false,
+        }
+    }
+}
+
+/// What the filling of gaps shares with others, and when it makes room.
+pub(crate) struct Terms<'a> {
+    /// Memory for bodies on their way.
+    pub(crate) budget: &'a Budget,
+    /// Once cancelled, nothing new is begun.
+    pub(crate) halt: &'a CancellationToken,
+    /// Asked between windows: whether something more urgent waits.
+    pub(crate) interrupt: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// How far it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Courtesy {
-    /// Between windows, hints are served.
-    ServeHints,
-    /// This is what a hint asked for.
-    None,
+pub(crate) enum Filled {
+    /// As far as it will today.
+    Done,
+    /// Something more urgent waits, or nothing new may be begun.
+    Interrupted,
+}
+
+/// On which messages the target closed the connection, how often, and its last words.
+#[derive(Default)]
+pub(crate) struct Closings(Mutex<BTreeMap<(FolderId, Uid), (u32, String)>>);
+
+impl Closings {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(FolderId, Uid), (u32, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, folder: FolderId, uid: Uid, text: String) {
+        let mut known = self.known();
+        let one = known.entry((folder, uid)).or_default();
+        *one = (one.0 + 1, text);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.known().clear();
+    }
 }
 
 /// After so many refusals in one run, more are expected.
@@ -43,34 +99,45 @@ const SUSPECT: u32 = 2;
 const CLOSINGS: u32 = 4;
 
 impl MailboxWorker {
-    /// Copies these pending messages of a folder.
+    /// Copies these pending messages of a folder, whatever else waits.
     pub(crate) async fn copy(
         &mut self,
-        folder: &mut Folder,
+        folder: Folder,
         todo: UidSet,
-        courtesy: Courtesy,
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
-        let mut todo = todo;
-        let mut asking = Asking::Together;
-        let mut refused_once = UidSet::new();
-        let mut misses = BTreeMap::new();
-        let mut made_anew = false;
-        while !todo.is_empty() {
+        let (budget, halt) = (Budget::new(self.context.limits.memory_bytes), CancellationToken::new());
+        let terms = Terms { budget: &budget, halt: &halt, interrupt: &|| false };
+        self.fill(&mut Gaps::new(folder, todo), &terms, report).await.map(drop)
+    }
+
+    /// Fills gaps until all are, or until there is something more urgent.
+    pub(crate) async fn fill(
+        &mut self,
+        gaps: &mut Gaps,
+        terms: &Terms<'_>,
+        report: &mut PassReport,
+    ) -> Result<Filled, Trouble> {
+        // Another lane may have left some in doubt when it lost its sessions.
+        self.reconcile(&gaps.folder, report).await?;
+        while !gaps.todo.is_empty() {
+            if terms.halt.is_cancelled() {
+                return Ok(Filled::Interrupted);
+            }
             if self.target.as_ref().is_some_and(|target| target.is_stale(Timestamp::now())) {
                 self.target = None;
             }
-            let uid_next = self.get_ready(folder, report).await?;
+            let uid_next = self.get_ready(&mut gaps.folder, report).await?;
+            let folder = &gaps.folder;
             // Adoption may have found some.
             self.source().await?.be_in(folder).await?;
-            self.settle_closings(folder, &todo, report).await?;
-            let run = self.next_run(folder, &todo);
-            let mut pumped = self.pump(folder, uid_next, &run, asking, courtesy).await?;
+            self.settle_closings(folder, &gaps.todo, report).await?;
+            let run = self.next_run(folder, &gaps.todo);
+            let mut pumped = self.pump(folder, uid_next, &run, gaps.asking, terms).await?;
             if let Some((uid, text)) = pumped.closed_on.take()
                 && meaning(None, &text) == Meaning::Unavailable
             {
-                let known = self.closings.entry((folder.id, uid)).or_default();
-                *known = (known.0 + 1, text);
+                self.closings.note(folder.id, uid, text);
             }
             report.copied += pumped.copied;
             report.bytes += pumped.bytes;
@@ -92,17 +159,21 @@ impl MailboxWorker {
             if let Some(trouble) = pumped.trouble {
                 if self.source.is_some() {
                     // Or they are refused again, and again with the connection.
-                    self.settle_refused(folder, &pumped.refused, &mut refused_once, report).await?;
+                    self.settle_refused(folder, &pumped.refused, &mut gaps.refused_once, report).await?;
                 }
                 return Err(trouble);
             }
+            if terms.halt.is_cancelled() {
+                // The target may have asked another lane to wait: what is left to look at there is looked at later.
+                return Ok(Filled::Interrupted);
+            }
             if pumped.no_folder {
                 // Somebody deleted it meanwhile: getting ready makes it anew, once.
-                if made_anew {
+                if gaps.made_anew {
                     let text = "a folder that was just made is not there".to_owned();
                     return Err(Trouble::Target(SideError::Other(text)));
                 }
-                made_anew = true;
+                gaps.made_anew = true;
             }
             if pumped.in_doubt {
                 self.reconcile(folder, report).await?;
@@ -112,29 +183,37 @@ impl MailboxWorker {
                 flagged = flagged.union(&self.find_uids(folder, uid_next).await?);
             }
             self.flag_again(folder, &flagged).await?;
-            self.settle_not_given(folder, &pumped.not_given, &mut misses, report).await?;
-            self.settle_refused(folder, &pumped.refused, &mut refused_once, report).await?;
+            self.settle_not_given(folder, &pumped.not_given, &mut gaps.misses, report).await?;
+            self.settle_refused(folder, &pumped.refused, &mut gaps.refused_once, report).await?;
 
-            if pumped.interrupted && courtesy == Courtesy::ServeHints {
-                Box::pin(self.serve_hints(report)).await?;
-                self.progress.say("copying");
-            }
             self.make_way();
-            let left = self.still_pending(folder, &todo)?;
-            let came_forward = left != todo
+            let left = self.still_pending(folder, &gaps.todo)?;
+            let came_forward = left != gaps.todo
                 || pumped.no_folder
                 || pumped.copied > 0
                 || dropped
                 || !pumped.refused.is_empty();
+            gaps.todo = left;
             // Those that a server would not name, and those that were refused or not given once, go one by one.
             if !pumped.unnamed.is_empty() || !pumped.not_given.is_empty() {
-                asking = Asking::Singly;
-            } else if !came_forward {
+                gaps.asking = Asking::Singly;
+            } else if !came_forward && !pumped.interrupted {
                 warn!("A copy came to a standstill; the next pass takes it up.");
-                return Ok(());
+                return Ok(Filled::Done);
             }
-            todo = left;
+            if pumped.interrupted && (terms.interrupt)() {
+                return Ok(Filled::Interrupted);
+            }
         }
+        Ok(Filled::Done)
+    }
+
+    /// After others had their turn: the folder as it is by now, and what is still to be copied into it.
+    pub(crate) fn resume(&self, gaps: &mut Gaps) -> Result<(), Trouble> {
+        if let Some(folder) = self.context.ledger.folder(gaps.folder.mailbox, gaps.folder.id)? {
+            gaps.folder = folder;
+        }
+        gaps.todo = self.still_pending(&gaps.folder, &gaps.todo)?;
         Ok(())
     }
 
@@ -144,19 +223,15 @@ impl MailboxWorker {
         uid_next: u32,
         todo: &UidSet,
         asking: Asking,
-        courtesy: Courtesy,
+        terms: &Terms<'_>,
     ) -> Result<Pumped, Trouble> {
         self.source().await?;
         self.target().await?;
-        let Self {
-            source: Some(source), target: Some(target), context, progress, hints, mailbox, wary, ..
-        } = self
-        else {
+        let Self { source: Some(source), target: Some(target), context, progress, wary, .. } = self else {
             return Err(Trouble::Stopped);
         };
         let place = &target.place;
-        let crowded = || place.is_wanted();
-        let urgent = || place.is_wanted() || hints.are_urgent(&context.spool, *mailbox);
+        let interrupt = || place.is_wanted() || (terms.interrupt)();
         let left = MAX_REFUSALS.saturating_sub(target.refusals).max(1);
         // Once it is known that many are refused: with those that are on their way then it is never the tenth.
         let (left, flights) = match *wary {
@@ -173,7 +248,9 @@ impl MailboxWorker {
             refusals_left: left,
             asking,
             flights,
-            interrupt: if courtesy == Courtesy::ServeHints { &urgent } else { &crowded },
+            budget: terms.budget,
+            halt: terms.halt,
+            interrupt: &interrupt,
         };
         let pumped = Box::pin(pump(&job, &mut source.session, &mut target.session, todo)).await;
         target.refusals += pumped.refusals;
@@ -294,10 +371,13 @@ impl MailboxWorker {
 
     /// What goes next: those that the target closed the connection on wait until nobody else does.
     fn next_run(&self, folder: &Folder, todo: &UidSet) -> UidSet {
-        let suspects = |uid: &Uid| self.closings.get(&(folder.id, *uid)).is_some_and(|one| one.0 >= SUSPECT);
-        let suspects: UidSet = match self.closings.is_empty() {
-            true => return todo.clone(),
-            false => todo.iter().filter(suspects).collect(),
+        let suspects: UidSet = {
+            let closings = self.closings.known();
+            let suspect = |uid: &Uid| closings.get(&(folder.id, *uid)).is_some_and(|one| one.0 >= SUSPECT);
+            match closings.is_empty() {
+                true => return todo.clone(),
+                false => todo.iter().filter(suspect).collect(),
+            }
         };
         let others = todo.difference(&suspects);
         match others.is_empty() {
@@ -316,9 +396,9 @@ impl MailboxWorker {
         let convicted = |((at, uid), (count, text)): (&(FolderId, Uid), &(u32, String))| {
             (*at == folder.id && todo.contains(*uid) && *count >= CLOSINGS).then(|| (*uid, text.clone()))
         };
-        let convicted: Vec<(Uid, String)> = self.closings.iter().filter_map(convicted).collect();
+        let convicted: Vec<(Uid, String)> = self.closings.known().iter().filter_map(convicted).collect();
         for (uid, text) in convicted {
-            self.closings.remove(&(folder.id, uid));
+            self.closings.known().remove(&(folder.id, uid));
             self.quarantine(folder, uid, SkipReason::Refused(text), report).await?;
         }
         Ok(())

@@ -9,7 +9,6 @@ use mailferry_ledger::MessageState;
 use mailferry_spool::{Seen, Spool, Transfer};
 use tracing::debug;
 
-use crate::fill::Courtesy;
 use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, Pass, PassReport};
@@ -77,6 +76,11 @@ impl Hints {
         let known = self.known();
         let waiting = !known.folders.is_empty() || !known.bodies.is_empty() || !known.transfers.is_empty();
         waiting && known.served.is_none_or(|served| served.elapsed() >= OFTEN)
+    }
+
+    /// Whether a COPY or MOVE waits to be carried out.
+    pub(crate) fn has_transfers(&self) -> bool {
+        !self.known().transfers.is_empty()
     }
 
     /// Whether nothing is known.
@@ -185,7 +189,7 @@ impl MailboxWorker {
         report: &mut PassReport,
     ) -> Result<(), Trouble> {
         let ledger = self.context.ledger.clone();
-        let Some(mut folder) = ledger.folder_by_source(self.mailbox, name)? else {
+        let Some(folder) = ledger.folder_by_source(self.mailbox, name)? else {
             // The first pass has not been here, or the folder is new: listing finds it.
             if ledger.folders(self.mailbox)?.is_empty() || self.hints.is_left_out(name) {
                 return Ok(());
@@ -237,7 +241,7 @@ impl MailboxWorker {
         self.hints.gather(&self.context.spool, self.mailbox);
         self.serve_transfers(Unknown::AskPass, report).await?;
         if !todo.is_empty() {
-            self.copy(&mut folder, todo, Courtesy::None, report).await?;
+            self.copy(folder.clone(), todo, report).await?;
         }
         if folder.seen.is_some()
             && let Some(mark) = mark

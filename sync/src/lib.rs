@@ -20,6 +20,7 @@ pub mod folders;
 pub mod gate;
 mod hints;
 pub mod hooks;
+mod lanes;
 pub mod limits;
 mod listing;
 mod look;

@@ -10,12 +10,10 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use crate::error::{PassError, SideError};
-use crate::fill::Courtesy;
 use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
 use crate::scan::{is_inbox, is_unmoved};
 use crate::throttle;
-use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{InboxRead, MailboxWorker, Pass, PassReport};
 
@@ -75,6 +73,9 @@ impl MailboxWorker {
                 PassError::Source(SideError::Other(
                     "a folder was replaced while it was being copied".to_owned(),
                 ))
+            }
+            Trouble::NoPlace => {
+                PassError::Target(SideError::Other("no place for a further session".to_owned()))
             }
             Trouble::Local(local) => return Err(PassError::Local(local)),
             Trouble::Stopped => return Err(PassError::Stopped),
@@ -143,26 +144,7 @@ impl MailboxWorker {
         self.apply_item_limit(&only, report).await?;
         self.plan_progress(&only)?;
 
-        for (folder, mark) in marks {
-            let mut folder = folder;
-            if self.context.ledger.counts(folder.mailbox, folder.id)?.pending > 0 {
-                // Perhaps some came by a COPY or MOVE that is told by now.
-                self.hints.gather(&self.context.spool, self.mailbox);
-                self.serve_transfers(Unknown::AskPass, report).await?;
-                folder = self.context.ledger.folder(folder.mailbox, folder.id)?.unwrap_or(folder);
-                self.progress.say("copying");
-                let todo = self.pending(&folder)?;
-                self.copy(&mut folder, todo, Courtesy::ServeHints, report).await?;
-            }
-            if let Some(mark) = mark {
-                let known = self.context.ledger.folder(folder.mailbox, folder.id)?;
-                if known.is_some_and(|known| known.seen != Some(mark)) {
-                    let mut change = self.context.ledger.change();
-                    change.update_folder(folder.mailbox, folder.id, move |folder| folder.seen = Some(mark));
-                    change.commit().await?;
-                }
-            }
-        }
+        self.copy_folders(marks, report).await?;
         if mailbox.needs_matching && self.context.ledger.mailbox_counts(self.mailbox)?.pending == 0 {
             let mut change = self.context.ledger.change();
             change.update_mailbox(self.mailbox, |mailbox| mailbox.needs_matching = false);

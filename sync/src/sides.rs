@@ -49,15 +49,35 @@ impl Source {
             Pick::Awaits(awaits) => return Err(Trouble::Local(LocalError::AwaitsLogin(awaits))),
             Pick::Nothing => return Err(Trouble::Local(LocalError::NoPassword)),
         };
-        let password =
-            context.vault.open(&learned.password, &Learned::sealed_for(&mailbox.address, &learned.login))?;
-        match Self::open_as(context, &learned.login, &password).await {
+        match Self::open_learned(context, mailbox, &learned).await {
             Err((_, Some(Refusal::Wrong))) => {
                 credentials::note_refused(ledger, &learned).await?;
                 Err(Trouble::Local(LocalError::AwaitsLogin(Awaits::Newer(learned.at))))
             }
             opened => opened.map_err(|(trouble, _)| trouble),
         }
+    }
+
+    /// One more session, logged in as the first one was. Whatever is refused is no news about the password: servers have
+    /// many words for "too many connections".
+    pub(crate) async fn open_another(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
+        let opened = match Known::of(&context.ledger, mailbox)?.pick() {
+            Pick::Given => Self::open_given(context, mailbox).await,
+            Pick::Learned(learned) => Self::open_learned(context, mailbox, &learned).await,
+            Pick::Awaits(_) | Pick::Nothing => return Err(Trouble::Local(LocalError::NoPassword)),
+        };
+        opened.map_err(|(trouble, _)| trouble)
+    }
+
+    async fn open_learned(
+        context: &WorkerContext,
+        mailbox: &Mailbox,
+        learned: &Learned,
+    ) -> Result<Self, (Trouble, Option<Refusal>)> {
+        let purpose = Learned::sealed_for(&mailbox.address, &learned.login);
+        let password =
+            context.vault.open(&learned.password, &purpose).map_err(|error| (error.into(), None))?;
+        Self::open_as(context, &learned.login, &password).await
     }
 
     async fn open_given(

@@ -27,6 +27,8 @@ pub(crate) enum Trouble {
     Replaced,
     /// Our own side.
     Local(LocalError),
+    /// A further session has to go: others wait, or a server no longer admits it.
+    NoPlace,
     /// Told to stop.
     Stopped,
 }
@@ -59,10 +61,39 @@ impl Trouble {
             | Self::Waits(_)
             | Self::TokenExpired
             | Self::Replaced
+            | Self::NoPlace
             | Self::Local(_)
             | Self::Stopped => return None,
         };
         Complaint::of(code, text).map(|complaint| (complaint, text))
+    }
+
+    /// Whether it is about one connection: others to the same servers may go on with what they have begun.
+    pub(crate) fn is_of_one_session(&self) -> bool {
+        match self {
+            Self::Source(SideError::Imap(_))
+            | Self::Target(SideError::Imap(_))
+            | Self::Replaced
+            | Self::NoPlace => true,
+            Self::Source(_)
+            | Self::Target(_)
+            | Self::Throttled { .. }
+            | Self::Waits(_)
+            | Self::TokenExpired
+            | Self::Local(_)
+            | Self::Stopped => false,
+        }
+    }
+
+    /// Of two at once the one that decides what happens next: who asks to wait is obeyed, and for the longer time.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Throttled { stated: one, .. }, Self::Throttled { stated: two, .. }) if one >= two => self,
+            (_, Self::Throttled { .. }) => other,
+            (Self::Throttled { .. }, _) => self,
+            _ if self.is_passing() && !other.is_passing() => other,
+            _ => self,
+        }
     }
 
     /// Whether a new connection may help at once.
@@ -70,7 +101,7 @@ impl Trouble {
         match self {
             Self::Source(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::No),
             Self::Target(SideError::Imap(error)) => reconnecting_helps(error, Unavailable::Yes),
-            Self::TokenExpired | Self::Replaced => true,
+            Self::TokenExpired | Self::Replaced | Self::NoPlace => true,
             Self::Source(_)
             | Self::Target(_)
             | Self::Throttled { .. }

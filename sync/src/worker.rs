@@ -1,11 +1,10 @@
 //! One mailbox's worker: the only writer of its target mailbox.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailferry_imap::{MailboxId, Uid};
-use mailferry_ledger::{FolderId, Mailbox};
+use mailferry_imap::MailboxId;
+use mailferry_ledger::Mailbox;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,7 +13,9 @@ use tracing::debug;
 
 use crate::context::WorkerContext;
 use crate::error::{LocalError, PassError};
+use crate::fill::Closings;
 use crate::hints::Hints;
+use crate::lanes::Width;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
 use crate::retry::Retried;
@@ -87,6 +88,22 @@ pub struct PassReport {
     pub took: Duration,
 }
 
+impl PassReport {
+    /// Adds what was done beside it: figures of messages.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.copied += other.copied;
+        self.bytes += other.bytes;
+        self.from_spool += other.from_spool;
+        self.matched += other.matched;
+        self.flagged += other.flagged;
+        self.transferred += other.transferred;
+        self.deleted += other.deleted;
+        self.held += other.held;
+        self.skipped += other.skipped;
+        self.inbox_arrivals += other.inbox_arrivals;
+    }
+}
+
 /// Whether a pass knows what is in the source's INBOX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +124,15 @@ pub(crate) enum Deletions {
     All,
 }
 
+/// How a worker comes by its sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// In turn, however long that takes: the mailbox's first.
+    InTurn,
+    /// Only what is free, until somebody waits.
+    Spare,
+}
+
 /// The worker of one mailbox.
 pub struct MailboxWorker {
     pub(crate) mailbox: MailboxId,
@@ -116,12 +142,15 @@ pub struct MailboxWorker {
     pub(crate) target: Option<Target>,
     /// What it is at.
     pub(crate) errand: Errand,
-    pub(crate) hints: Hints,
+    /// Whether it waits for its session at the target, or only has one that is spare.
+    pub(crate) claim: Claim,
+    pub(crate) hints: Arc<Hints>,
     pub(crate) allowed: Deletions,
     /// Many messages were refused in this pass.
     pub(crate) wary: bool,
-    /// How often the target closed the connection on a message, and its last words.
-    pub(crate) closings: BTreeMap<(FolderId, Uid), (u32, String)>,
+    pub(crate) closings: Arc<Closings>,
+    /// How many lanes the servers let us have.
+    pub(crate) width: Width,
     /// Messages that were new in INBOX and were mirrored between passes.
     pub(crate) arrivals: u64,
     /// When early mail was looked for last.
@@ -138,10 +167,12 @@ impl MailboxWorker {
             source: None,
             target: None,
             errand: Errand::Background,
-            hints: Hints::default(),
+            claim: Claim::InTurn,
+            hints: Arc::default(),
             allowed: Deletions::Capped,
             wary: false,
-            closings: BTreeMap::new(),
+            closings: Arc::default(),
+            width: Width::default(),
             arrivals: 0,
             looked_for_early: None,
         }
@@ -307,7 +338,13 @@ impl MailboxWorker {
     pub(crate) async fn source(&mut self) -> Result<&mut Source, Trouble> {
         if self.source.is_none() {
             let mailbox = self.record()?;
-            self.source = Some(Source::open(&self.context, &mailbox).await?);
+            self.source = Some(match self.claim {
+                Claim::InTurn => Source::open(&self.context, &mailbox).await?,
+                Claim::Spare => {
+                    let opened = Source::open_another(&self.context, &mailbox).await;
+                    opened.map_err(|trouble| self.or_no_place(trouble))?
+                }
+            });
         }
         self.source.as_mut().ok_or(Trouble::Stopped)
     }
@@ -321,10 +358,17 @@ impl MailboxWorker {
         }
         if self.target.is_none() {
             self.may_contact_target()?;
-            let place = place(self.context.clone(), self.mailbox, self.errand).await;
+            let place = match self.claim {
+                Claim::InTurn => place(self.context.clone(), self.mailbox, self.errand).await,
+                Claim::Spare => tenant.spare(self.mailbox).ok_or(Trouble::NoPlace)?,
+            };
             // It may have taken a while.
             self.may_contact_target()?;
-            self.target = Some(Target::open(&self.context, &self.record()?, place).await?);
+            let opened = Target::open(&self.context, &self.record()?, place).await;
+            self.target = Some(match self.claim {
+                Claim::InTurn => opened?,
+                Claim::Spare => opened.map_err(|trouble| self.or_no_place(trouble))?,
+            });
         }
         self.target.as_mut().ok_or(Trouble::Stopped)
     }
@@ -380,7 +424,7 @@ impl MailboxWorker {
                     self.context.target.tokens.discard(&target.token);
                 }
             }
-            Trouble::Replaced | Trouble::Local(_) | Trouble::Stopped => {}
+            Trouble::Replaced | Trouble::NoPlace | Trouble::Local(_) | Trouble::Stopped => {}
         }
     }
 }

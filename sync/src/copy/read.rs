@@ -1,7 +1,5 @@
 //! Second and third: FETCH, and the bodies that come.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use mailferry_imap::net::{Event, Reader, Tag, Writer};
 use mailferry_imap::{Uid, UidSet};
@@ -62,8 +60,17 @@ async fn fetch(
     if uids.is_empty() {
         return Ok(());
     }
+    // A server may work on several FETCHes at once (Dovecot does when its output stalls) and give the later ones' bodies first.
+    // Once the last body of those before has begun, nothing can come between.
+    while shared.state().awaited > 0 {
+        shared.begun.notified().await;
+    }
     let set: UidSet = uids.iter().copied().collect();
-    shared.state().asked += 1;
+    {
+        let mut state = shared.state();
+        state.asked += 1;
+        state.awaited = uids.len();
+    }
     let tag = writer.fetch_bodies(&set).await.map_err(Trouble::source)?;
     // Before the server can answer. Nobody there: the run is ending, and whoever ended it said why.
     let _ = out.send(Run::Fetch { tag, uids }).await;
@@ -105,8 +112,7 @@ pub(super) async fn read(
     }
 }
 
-/// What was asked and is not answered. A server may work on several FETCHes at once (Dovecot does when its output
-/// stalls): what it sends belongs to any of them.
+/// What was asked and is not answered: what comes belongs to any of them.
 #[derive(Default)]
 struct Open {
     asked: Vec<Asked>,
@@ -180,6 +186,9 @@ async fn answer(
         match event {
             Event::BodyStart { uid, size, .. } => {
                 current = open.claim(uid);
+                if current.is_some() {
+                    shared.no_longer_awaited(1);
+                }
                 if let Some(uid) = current
                     && out.send(Piece::Start { uid, size, origin: Origin::Source }).await.is_err()
                 {
@@ -203,6 +212,7 @@ async fn answer(
             Event::Tagged { tag: answered, text } => {
                 let Some(at) = open.asked.iter().position(|asked| asked.tag == answered) else { continue };
                 let Asked { missing, unnamed, .. } = open.asked.remove(at);
+                shared.no_longer_awaited(missing.len());
                 let mut state = shared.state();
                 state.answered += 1;
                 if unnamed {
@@ -242,9 +252,8 @@ async fn spooled(
     send(Piece::End).await
 }
 
-/// One chunk, as soon as the budget allows it. A chunk above the whole budget takes all of it.
+/// One chunk, as soon as the budget allows it.
 async fn hand_on(shared: &Shared<'_>, chunk: Bytes, out: &mpsc::Sender<Piece>) -> Result<(), Nobody> {
-    let kib = u32::try_from(chunk.len() / 1024 + 1).unwrap_or(u32::MAX).min(shared.budget_size);
-    let permit = Arc::clone(&shared.budget).acquire_many_owned(kib).await.map_err(|_| Nobody)?;
+    let permit = shared.job.budget.part(chunk.len()).await.ok_or(Nobody)?;
     out.send(Piece::Chunk(chunk, permit)).await.map_err(|_| Nobody)
 }

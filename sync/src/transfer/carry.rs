@@ -280,6 +280,7 @@ fn is_refusal(trouble: &Trouble) -> bool {
         | Trouble::Waits(_)
         | Trouble::TokenExpired
         | Trouble::Replaced
+        | Trouble::NoPlace
         | Trouble::Local(_)
         | Trouble::Stopped => false,
     }
