@@ -114,13 +114,29 @@ impl MailboxWorker {
             let at = side.binary_search_by_key(&uid, |candidate| candidate.uid).ok()?;
             side.get(at).map(|candidate| candidate.print.whole)
         };
+        // Twins may have been taken for each other: what is there may have the other one's flags.
+        let mut mistaken = UidSet::new();
+        if originals == Originals::AtSource {
+            twins(&intents).iter().filter_map(|uid| pairs.get(uid)).for_each(|uid| mistaken.insert(*uid));
+        }
+        let theirs = match mistaken.is_empty() {
+            true => BTreeMap::new(),
+            false => self.flags_on_target(folder, &mistaken).await?,
+        };
+        let mut reflagged = Vec::new();
         let mut flagged = UidSet::new();
         let moving = self.moving(folder)?;
         let mut moved = Vec::new();
         let mut change = ledger.change();
         for uid in intents.keys() {
             match (pairs.get(uid), ledger.message(folder.mailbox, folder.id, *uid)?) {
-                (Some(target_uid), Some(message)) => {
+                (Some(target_uid), Some(mut message)) => {
+                    if let Some(theirs) = theirs.get(target_uid)
+                        && bits(theirs) != bits(&message.flags)
+                    {
+                        let flags = std::mem::replace(&mut message.flags, theirs.clone());
+                        reflagged.push((*uid, flags));
+                    }
                     let print = print_in(&ours, *uid).or_else(|| print_in(&looked, *target_uid));
                     if message.flags.contains(SystemFlag::Flagged) && !moving.contains_key(uid) {
                         flagged.insert(*target_uid);
@@ -141,8 +157,27 @@ impl MailboxWorker {
             change.remove_fact(&moving_name(folder));
         }
         change.commit().await?;
+        let mut mended = Vec::new();
+        for (uid, flags) in reflagged {
+            if let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? {
+                mended.push(Reflagged { uid, message, flags });
+            }
+        }
+        self.carry_flags(folder, mended, report).await?;
         self.flag_again(folder, &flagged).await?;
         self.finish_moving(folder, moved, report).await
+    }
+
+    /// The flags of these on the target.
+    async fn flags_on_target(
+        &mut self,
+        folder: &Folder,
+        uids: &UidSet,
+    ) -> Result<BTreeMap<Uid, Flags>, Trouble> {
+        let target = self.target().await?;
+        target.select(&folder.target).await?;
+        let flags = look::flags(&mut target.session, uids, None).await.map_err(Trouble::target)?;
+        Ok(flags.into_iter().collect())
     }
 
     /// Matches a whole folder of the target with what the ledger has as pending, so that nothing that is there already
@@ -206,13 +241,10 @@ impl MailboxWorker {
         let prints: BTreeMap<Uid, Fingerprint> =
             ours.iter().map(|candidate| (candidate.uid, candidate.print.whole)).collect();
         let partners: UidSet = pairs.values().copied().collect();
-        let target = self.target().await?;
-        target.select(&folder.target).await?;
         let flags = match partners.is_empty() {
-            true => Vec::new(),
-            false => look::flags(&mut target.session, &partners, None).await.map_err(Trouble::target)?,
+            true => BTreeMap::new(),
+            false => self.flags_on_target(folder, &partners).await?,
         };
-        let flags: BTreeMap<Uid, Flags> = flags.into_iter().collect();
         let mut reflagged = Vec::new();
         let uids: Vec<Uid> = wanted.iter().collect();
         for chunk in uids.chunks(2_000) {
@@ -331,6 +363,15 @@ impl MailboxWorker {
         change.commit().await?;
         Ok(())
     }
+}
+
+/// Messages in doubt that another one in doubt may be taken for.
+fn twins(intents: &BTreeMap<Uid, Intent>) -> Vec<Uid> {
+    let mut alike: BTreeMap<(i64, u64), Vec<Uid>> = BTreeMap::new();
+    for (uid, intent) in intents {
+        alike.entry((intent.date.unix(), intent.size)).or_default().push(*uid);
+    }
+    alike.into_values().filter(|uids| uids.len() > 1).flatten().collect()
 }
 
 pub(crate) fn adopted_name(folder: &Folder) -> String {
