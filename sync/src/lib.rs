@@ -34,6 +34,7 @@ pub mod print;
 pub mod progress;
 mod received;
 mod reconcile;
+mod renamed;
 mod renumbered;
 pub mod retry;
 mod scan;

@@ -222,7 +222,7 @@ impl Life<'_> {
 
     /// Promises 4, 5 and 8.
     async fn at_rest(&mut self, stand: &mut Stand) -> anyhow::Result<()> {
-        let sides = Sides::read(stand, &self.person).await?;
+        let sides = Sides::read_quietly(stand, &self.person).await?;
         self.lived.messages = sides.messages();
         self.lived.left_over = sides.left_over().len();
         let gone = if self.manner == Manner::NoUidPlus { Gone::Marked } else { Gone::Away };
