@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use mailferry_dnscheck::Observation;
 use mailferry_sync::batch::{BatchStatus, MailboxStatus, Outcome, SkippedMessage};
 use mailferry_sync::gate::Gate;
+use mailferry_sync::retry::Again;
 use mailferry_sync::tenant::TargetStatus;
 use mailferry_sync::timeline::Stretch;
+use mailferry_sync::verify::Depth;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -147,6 +149,24 @@ pub struct RemoveBatch {
 pub struct By {
     /// Who says so, and how they know.
     pub by: String,
+}
+
+/// Body of `POST /v1/batches/NAME/verify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// How much of each message is compared.
+    #[serde(default)]
+    pub depth: Depth,
+}
+
+/// Body of `POST /v1/mailboxes/ADDRESS/retry`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Which messages.
+    #[serde(default)]
+    pub again: Again,
 }
 
 /// One figure for the monitoring.

@@ -218,7 +218,12 @@ pub enum Batch {
     /// Run an incremental pass of every mailbox now.
     SyncNow { name: String },
     /// Read both sides anew and compare message by message.
-    Verify { name: String },
+    Verify {
+        name: String,
+        /// Compare what the messages say too: reads every byte of both sides.
+        #[arg(long)]
+        content: bool,
+    },
     /// The account of a batch: what is mirrored, pending, skipped, gone. Also of a removed batch.
     Report {
         name: String,
@@ -278,7 +283,12 @@ pub enum Mailbox {
     /// Carry out the deletions that the cap held back.
     AllowDeletions { address: String },
     /// Try a mailbox again at once, skipped messages too where another try may end otherwise.
-    Retry { address: String },
+    Retry {
+        address: String,
+        /// Copy messages anew whose copies are gone from Office 365: both sides are compared for that.
+        #[arg(long)]
+        missing: bool,
+    },
     /// Write every skipped message to a file of its own, byte for byte as the source has it, with a manifest. Given
     /// again, it goes on where it was.
     ExportSkipped {

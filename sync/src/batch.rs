@@ -45,6 +45,7 @@ use crate::gate::Gate;
 use crate::plan::estimate;
 use crate::stragglers::{self, Straggler};
 use crate::tenant::{TargetStatus, Tenant};
+use crate::verify::Depth;
 use crate::watch::{DnsSettings, Watch};
 
 /// How often the gate's facts are looked at for passes that would be new evidence.
@@ -314,13 +315,13 @@ impl Batches {
     ///
     /// # Errors
     /// [`BatchError::NoBatch`]; a mailbox that cannot be read is listed in the result.
-    pub async fn verify(&self, name: &str) -> Result<BatchVerification, BatchError> {
+    pub async fn verify(&self, name: &str, depth: Depth) -> Result<BatchVerification, BatchError> {
         let batch = self.desk.batch(name)?;
         let endpoint = self.desk.endpoint(&batch.endpoint)?;
         let (mut reports, problems) = self
             .each(name, move |desk: Arc<Desk>, mailbox| {
                 let endpoint = endpoint.clone();
-                async move { desk.fleet.verify(mailbox.id, &endpoint).await }
+                async move { desk.fleet.verify(mailbox.id, &endpoint, depth).await }
             })
             .await?;
         reports.sort_by(|a, b| a.address.cmp(&b.address));

@@ -30,8 +30,8 @@ use crate::error::{LocalError, PassError};
 use crate::export::{Step, Wanted};
 use crate::plan::MailboxPlan;
 use crate::progress::Snapshot;
-use crate::retry::Retried;
-use crate::verify::VerifyReport;
+use crate::retry::{Again, Retried};
+use crate::verify::{Depth, VerifyReport};
 
 #[cfg(test)]
 pub(crate) use crew::{Answer, Hired};
@@ -158,9 +158,10 @@ impl Fleet {
         &self,
         mailbox: MailboxId,
         endpoint: &Endpoint,
+        depth: Depth,
     ) -> Result<VerifyReport, PassError> {
         let (answer, answered) = oneshot::channel();
-        let order = Order::Verify(answer);
+        let order = Order::Verify(depth, answer);
         let orders = self.drivers().get(&mailbox).map(|driven| driven.orders.clone());
         if let Some(orders) = orders
             && orders.send(order).await.is_ok()
@@ -169,7 +170,7 @@ impl Fleet {
         }
         let place = self.yard.incremental_place(endpoint);
         let _place = place.acquire_owned().await;
-        self.yard.crew.verify(mailbox, endpoint).0.await
+        self.yard.crew.verify(mailbox, endpoint, depth).0.await
     }
 
     /// Hands skipped messages out of the source. It only reads, so it may run beside the mailbox's own worker.
@@ -187,12 +188,17 @@ impl Fleet {
 
     /// Skipped messages are taken on again, then there is a pass. A worker in the middle of one does so after it: nobody
     /// waits for that.
-    pub(crate) async fn retry(&self, mailbox: MailboxId) -> Result<Retried, PassError> {
+    pub(crate) async fn retry(&self, mailbox: MailboxId, again: Again) -> Result<Retried, PassError> {
         let (answer, answered) = oneshot::channel();
         let orders = self.drivers().get(&mailbox).map(|driven| driven.orders.clone());
+        let patience = match again {
+            Again::Skipped => BUSY,
+            // How many are missing is worth waiting for.
+            Again::SkippedAndMissing => Duration::MAX,
+        };
         match orders {
-            Some(orders) if orders.send(Order::Retry(answer)).await.is_ok() => {
-                match tokio::time::timeout(BUSY, answered).await {
+            Some(orders) if orders.send(Order::Retry(again, answer)).await.is_ok() => {
+                match tokio::time::timeout(patience, answered).await {
                     Ok(answer) => answer.unwrap_or(Err(PassError::Stopped)),
                     Err(_) => Ok(Retried { after_pass: true, ..Retried::default() }),
                 }

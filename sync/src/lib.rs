@@ -4,6 +4,7 @@
 
 pub mod batch;
 mod changes;
+mod content;
 pub mod context;
 mod copy;
 pub(crate) mod credentials;

@@ -33,16 +33,31 @@ enum Evidence {
     PrintAndSize,
     /// The print, with a Message-ID.
     Print,
-    /// Message-ID and moment: From or Subject came back in another encoding.
+    /// Message-ID and moment: From or Subject came back as something else.
     IdAndMoment,
+    /// From, Subject and moment: the target may have given a Message-ID to what has none at the source.
+    RestAndMoment,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum On {
+    Source,
+    Target,
 }
 
 impl Evidence {
-    const ALL: [Self; 5] =
-        [Self::All, Self::PrintAndMoment, Self::PrintAndSize, Self::Print, Self::IdAndMoment];
+    const ALL: [Self; 6] = [
+        Self::All,
+        Self::PrintAndMoment,
+        Self::PrintAndSize,
+        Self::Print,
+        Self::IdAndMoment,
+        Self::RestAndMoment,
+    ];
 
     /// What must be equal on both sides; `None` where this evidence says nothing about the message.
-    fn key(self, of: &Candidate) -> Option<([u8; 16], i64, u64)> {
+    fn key(self, of: &Candidate, on: On) -> Option<([u8; 16], i64, u64)> {
         let moment = of.date.unix();
         match self {
             Self::All => Some((of.print.whole.0, moment, of.size)),
@@ -50,6 +65,8 @@ impl Evidence {
             Self::PrintAndSize => of.print.id.map(|_| (of.print.whole.0, 0, of.size)),
             Self::Print => of.print.id.map(|_| (of.print.whole.0, 0, 0)),
             Self::IdAndMoment => of.print.id.map(|id| (id.0, moment, 0)),
+            Self::RestAndMoment if on == On::Source && of.print.id.is_some() => None,
+            Self::RestAndMoment => of.print.rest.map(|rest| ([0; 16], moment, rest)),
         }
     }
 }
@@ -64,14 +81,14 @@ pub fn pair(source: &[Candidate], target: &[Candidate]) -> BTreeMap<Uid, Uid> {
     for evidence in Evidence::ALL {
         let mut found: BTreeMap<_, VecDeque<Uid>> = BTreeMap::new();
         for candidate in &target {
-            if let Some(key) = evidence.key(candidate) {
+            if let Some(key) = evidence.key(candidate, On::Target) {
                 found.entry(key).or_default().push_back(candidate.uid);
             }
         }
         let mut used = Vec::new();
         source.retain(|candidate| {
-            let partner =
-                evidence.key(candidate).and_then(|key| found.get_mut(&key)).and_then(VecDeque::pop_front);
+            let key = evidence.key(candidate, On::Source);
+            let partner = key.and_then(|key| found.get_mut(&key)).and_then(VecDeque::pop_front);
             if let Some(partner) = partner {
                 pairs.insert(candidate.uid, partner);
                 used.push(partner);
@@ -126,7 +143,19 @@ mod tests {
         assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, A, 5, 1234)]), [(1, 4)]);
         let recoded = "Message-ID: <a>\nSubject: =?utf-8?q?a?=\n\n";
         assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, recoded, 5, 1234)]), [(1, 4)]);
-        assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, recoded, 6, 9)]), []);
+        assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, recoded, 6, 9)]), [(1, 4)]);
+        let other = "Message-ID: <a>\nSubject: b\n\n";
+        assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, other, 5, 1234)]), [(1, 4)]);
+        assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, other, 6, 9)]), []);
+    }
+
+    #[test]
+    fn an_id_that_the_target_invents_is_no_obstacle() {
+        let (none, invented) = ("Subject: a\n\n", "Message-ID: <new>\nSubject: =?utf-8?q?a?=\n\n");
+        assert_eq!(pairs(&[message(1, none, 5, 9)], &[message(4, invented, 5, 99)]), [(1, 4)]);
+        assert_eq!(pairs(&[message(1, none, 5, 9)], &[message(4, invented, 6, 99)]), []);
+        // But what has an id is not taken for what has another one.
+        assert_eq!(pairs(&[message(1, A, 5, 9)], &[message(4, invented, 5, 9)]), []);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use crate::changes::{Reflagged, bits};
 use crate::look;
 use crate::matching::{Candidate, pair};
-use crate::print::Print;
+use crate::print::{Known, Print};
 use crate::sides::from_uid;
 use crate::transfer::moving_name;
 use crate::trouble::Trouble;
@@ -99,9 +99,12 @@ impl MailboxWorker {
             // Of a copy of a copy the print is known as well, and of one that the target said it stored.
             let record = ledger.message(folder.mailbox, folder.id, uid)?.map(|message| message.print);
             let prints = [Some(intent.print), record].map(|print| print.filter(|print| print.0 != [0; 16]));
-            let print = |one: &Candidate| prints.iter().flatten().all(|print| *print == one.print.whole);
+            let print = |one: &Candidate| prints.iter().flatten().all(|print| one.print.is(*print));
+            // A target that writes messages anew gives another size: then only what has a known print can be told.
+            let has_print = prints.iter().flatten().next().is_some();
             let alike = |one: &&Candidate| {
-                one.size == intent.size && one.date.unix() == intent.date.unix() && print(one)
+                let size = one.size == intent.size || has_print;
+                size && one.date.unix() == intent.date.unix() && print(one)
             };
             let free = looked.iter().filter(|one| !used.contains(&one.uid)).find(alike);
             if let Some(found) = free {
@@ -281,8 +284,7 @@ impl MailboxWorker {
             let (uid, _) = intent?;
             let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
             if message.state == (MessageState::Mirrored { target_uid: None }) {
-                let print = Print { whole: message.print, id: None };
-                nameless.push((Candidate { uid, print, date: message.date, size: message.size }, message));
+                nameless.push((uid, message));
             }
         }
         if nameless.is_empty() {
@@ -290,17 +292,26 @@ impl MailboxWorker {
         }
         let known = self.known_target_uids(folder)?;
         let there = self.new_on_target(folder, from, &known).await?;
-        let ours: Vec<Candidate> = nameless.iter().map(|(candidate, _)| *candidate).collect();
+        let known = Known::from(there.iter().map(|candidate| candidate.print));
+        let ours: Vec<Candidate> = nameless
+            .iter()
+            .map(|(uid, message)| Candidate {
+                uid: *uid,
+                print: Print::recorded(known.today(message.print)),
+                date: message.date,
+                size: message.size,
+            })
+            .collect();
         let pairs = pair(&ours, &there);
         let mut flagged = UidSet::new();
         let mut change = ledger.change();
-        for (candidate, mut message) in nameless {
-            let Some(target_uid) = pairs.get(&candidate.uid) else { continue };
+        for (uid, mut message) in nameless {
+            let Some(target_uid) = pairs.get(&uid) else { continue };
             if message.flags.contains(SystemFlag::Flagged) {
                 flagged.insert(*target_uid);
             }
             message.state = MessageState::Mirrored { target_uid: Some(*target_uid) };
-            change.settle(folder.mailbox, folder.id, candidate.uid, message);
+            change.settle(folder.mailbox, folder.id, uid, message);
         }
         if !change.is_empty() {
             change.commit().await?;

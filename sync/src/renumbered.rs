@@ -15,6 +15,7 @@ use crate::changes::Reflagged;
 use crate::error::SideError;
 use crate::look;
 use crate::matching::{Candidate, pair};
+use crate::print::Known;
 use crate::reconcile::adopted_name;
 use crate::succession::alone;
 use crate::trouble::Trouble;
@@ -38,7 +39,10 @@ impl Originals {
             let used: UidSet = pairs.values().copied().collect();
             let free: Vec<Candidate> =
                 there.iter().filter(|candidate| !used.contains(candidate.uid)).copied().collect();
-            pairs.extend(pair(&self.gone, &free));
+            let known = Known::from(free.iter().map(|candidate| candidate.print));
+            let today = |one: &Candidate| Candidate { print: alone(known.today(one.print.whole)), ..*one };
+            let gone: Vec<Candidate> = self.gone.iter().map(today).collect();
+            pairs.extend(pair(&gone, &free));
         }
         pairs
     }

@@ -11,6 +11,17 @@ use crate::worker::MailboxWorker;
 /// How many records go into one change.
 const RECORDS: usize = 4_000;
 
+/// Which messages an operator wants tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Again {
+    /// The skipped ones.
+    #[default]
+    Skipped,
+    /// Those too whose copies are gone from the target: both sides are compared for that.
+    SkippedAndMissing,
+}
+
 /// What became of the skipped messages.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Retried {
@@ -18,17 +29,28 @@ pub struct Retried {
     pub messages: u64,
     /// Messages that stay skipped, by reason: for these, trying again changes nothing.
     pub stay: BTreeMap<String, u64>,
+    /// Messages that are copied anew, since their copies are nowhere on the target.
+    #[serde(default)]
+    pub missing: u64,
     /// A pass is under way: they are taken on when it has ended, and how many is not known.
     #[serde(default)]
     pub after_pass: bool,
 }
 
 impl MailboxWorker {
-    /// Makes skipped messages pending where another try may end otherwise.
+    /// Makes messages pending where another try may end otherwise.
     ///
     /// # Errors
     /// [`PassError`]; what was made pending stays so.
-    pub(crate) async fn retry_skipped(&mut self) -> Result<Retried, PassError> {
+    pub(crate) async fn retry(&mut self, again: Again) -> Result<Retried, PassError> {
+        let mut retried = self.retry_skipped().await?;
+        if again == Again::SkippedAndMissing {
+            retried.missing = self.recopy_missing().await?;
+        }
+        Ok(retried)
+    }
+
+    async fn retry_skipped(&mut self) -> Result<Retried, PassError> {
         let ledger = self.context.ledger.clone();
         let limit = self.context.limits.max_message_bytes;
         let mut retried = Retried::default();

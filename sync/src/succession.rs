@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::look::{self, Fact};
 use crate::matching::{Candidate, pair};
-use crate::print::Print;
+use crate::print::{Known, Print};
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
 
@@ -39,12 +39,13 @@ impl MailboxWorker {
             0 => Vec::new(),
             _ => look::facts(&mut source.session, &all).await.map_err(Trouble::source)?,
         };
+        let known = Known::from(ours.iter().map(|candidate| candidate.print));
         let mut before = Vec::new();
         for message in ledger.messages(old.mailbox, old.id) {
             let (uid, message) = message?;
             match message.state {
                 MessageState::Mirrored { .. } => {
-                    let print = alone(message.print);
+                    let print = alone(known.today(message.print));
                     before.push(Candidate { uid, print, date: message.date, size: message.size });
                 }
                 MessageState::Pending | MessageState::Skipped(_) | MessageState::Gone => {}
@@ -164,5 +165,5 @@ fn keep_moments(pairs: &mut BTreeMap<Uid, Uid>, now: &[Candidate], before: &[Can
 
 /// A print that is known as a whole only, in a form in which it is evidence by itself.
 pub(crate) fn alone(whole: Fingerprint) -> Print {
-    Print { whole, id: Some(whole) }
+    Print { id: Some(whole), ..Print::recorded(whole) }
 }

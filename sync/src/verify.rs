@@ -1,19 +1,49 @@
 //! Proof of promise 5: both sides read anew and compared message by message.
+//!
+//! The ledger says which copy was made of which message; what it does not know, or what is no longer there, is matched.
+//! Everything else is what both sides say now: facts (UIDs, dates, flags, sizes where they mean something, Message-ID, From,
+//! Subject), and on request the bodies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailferry_imap::{Flags, FolderName, Uid, UidSet};
+use jiff::Timestamp;
+use mailferry_imap::{FolderName, Uid};
 use mailferry_ledger::MessageState;
 use serde::{Deserialize, Serialize};
 
+use crate::content::Likeness;
 use crate::error::PassError;
 use crate::folders::Fate;
 use crate::look;
 use crate::matching::{Candidate, pair};
-use crate::print::Print;
 use crate::sides::from_uid;
 use crate::trouble::Trouble;
 use crate::worker::MailboxWorker;
+
+mod bodies;
+mod compare;
+
+use compare::{Compared, Recorded, Side, compare_sides};
+
+/// How much of each message is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// What both servers list.
+    #[default]
+    Facts,
+    /// The bodies too: every byte of both sides is read.
+    Content,
+}
+
+/// Whether a comparison makes room for what users just did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Courtesy {
+    /// Between windows of bodies, hints are served.
+    ServeHints,
+    /// There is nobody to serve, or it is short.
+    None,
+}
 
 /// What the comparison of one mailbox found.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -28,23 +58,70 @@ pub struct VerifyReport {
     pub matched: u64,
     /// Left out on purpose: too large, beyond the item limit, refused.
     pub skipped: u64,
+    /// Not copied yet: the next pass does it.
+    #[serde(default)]
+    pub pending: u64,
     /// Missing on the target though nothing says why.
     pub missing: u64,
+    /// Missing in their folder on the target and found in another one.
+    #[serde(default)]
+    pub moved: u64,
+    /// Copies in whose place another one stands that looks like it: revised on the target, or put there anew.
+    #[serde(default)]
+    pub replaced: u64,
     /// Copies that stand twice on the target.
     pub doubled: u64,
+    /// Copies that say something else than the message, or that the target does not give.
+    #[serde(default)]
+    pub altered: u64,
+    /// Matched, but flags, INTERNALDATE or size are not the same.
+    pub differing: u64,
     /// On the target only: mail that arrived there by itself.
     pub foreign: u64,
-    /// Matched, but flags or INTERNALDATE are not the same.
-    pub differing: u64,
+    /// Of how many the bodies were compared.
+    #[serde(default)]
+    pub read: u64,
+    /// Of these, how many were the same byte for byte; the others say the same in other bytes.
+    #[serde(default)]
+    pub same_bytes: u64,
+    /// Read otherwise on both sides, and so odd that this proves nothing.
+    #[serde(default)]
+    pub unclear: u64,
     /// Folders that the source lists and does not open: nothing is said about them.
     #[serde(default)]
     pub unopened: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether every source message is on the target once, or listed as skipped.
+    /// Whether nothing differs.
+    pub fn agrees(&self) -> bool {
+        let found = self.missing + self.moved + self.replaced + self.doubled + self.altered + self.differing;
+        found == 0
+    }
+
+    /// Whether every source message is on the target once, as it was, or listed as skipped.
     pub fn holds(&self) -> bool {
-        self.missing == 0 && self.doubled == 0
+        self.agrees() && self.pending == 0
+    }
+
+    fn add(&mut self, verdict: FolderVerdict, found: &BTreeMap<What, u64>) {
+        self.source += verdict.source;
+        self.matched += verdict.matched;
+        self.skipped += verdict.skipped;
+        self.pending += verdict.pending;
+        self.foreign += verdict.foreign;
+        for (what, count) in found {
+            let sum = match what {
+                What::Missing => &mut self.missing,
+                What::Moved => &mut self.moved,
+                What::Replaced => &mut self.replaced,
+                What::Doubled => &mut self.doubled,
+                What::Heading | What::Content | What::Bytes | What::NotGiven => &mut self.altered,
+                What::Flags | What::Date | What::Size => &mut self.differing,
+            };
+            *sum += count;
+        }
+        self.folders.push(verdict);
     }
 }
 
@@ -63,6 +140,9 @@ pub struct FolderVerdict {
     pub matched: u64,
     /// Left out on purpose.
     pub skipped: u64,
+    /// Not copied yet.
+    #[serde(default)]
+    pub pending: u64,
     /// Messages on the target that are not at the source.
     pub foreign: u64,
     /// What does not agree; at most [`MAX_LISTED`].
@@ -73,7 +153,7 @@ pub struct FolderVerdict {
 pub const MAX_LISTED: usize = 1_000;
 
 /// One thing that does not agree.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Difference {
     /// UID at the source, if it is there.
     pub source_uid: Option<u32>,
@@ -81,16 +161,38 @@ pub struct Difference {
     pub target_uid: Option<u32>,
     /// What is different.
     pub what: What,
+    /// In which folder of the target it is, if not in its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_folder: Option<String>,
+}
+
+impl Difference {
+    fn new(source: Option<Uid>, target: Option<Uid>, what: What) -> Self {
+        let number = |uid: Option<Uid>| uid.map(Uid::value);
+        Self { source_uid: number(source), target_uid: number(target), what, target_folder: None }
+    }
 }
 
 /// Kinds of differences.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     /// Not on the target.
     Missing,
+    /// In another folder of the target.
+    Moved,
+    /// The copy is gone, and in its place stands another one that looks like it.
+    Replaced,
     /// Twice on the target.
     Doubled,
+    /// Another Message-ID, From or Subject; where bodies were read, another Date, To or Cc too.
+    Heading,
+    /// Another text, or other attachments.
+    Content,
+    /// Other bytes, where the target is known to keep messages as they are.
+    Bytes,
+    /// The target lists it and does not hand it out.
+    NotGiven,
     /// Other system flags.
     Flags,
     /// Another INTERNALDATE.
@@ -99,59 +201,129 @@ pub enum What {
     Size,
 }
 
+/// What is known so far: kept while connections are made anew.
+#[derive(Default)]
+struct Proof {
+    folders: Vec<Proven>,
+    done: BTreeSet<FolderName>,
+    /// Of the folder under way: what reading the bodies of a pair told.
+    judged: BTreeMap<(Uid, Uid), Judgement>,
+}
+
+/// What reading both bodies of a pair told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Judgement {
+    Like(Likeness),
+    /// The source no longer gives it.
+    Gone,
+    /// The target does not give it.
+    NotGiven,
+}
+
+/// A folder that is compared.
+struct Proven {
+    source: FolderName,
+    target: FolderName,
+    compared: Compared,
+}
+
 impl MailboxWorker {
     /// Reads both sides anew and compares them: every source message must be on the target once, or listed as skipped.
     ///
     /// # Errors
     /// [`PassError`].
-    pub async fn verify(&mut self) -> Result<VerifyReport, PassError> {
+    pub(crate) async fn verify(
+        &mut self,
+        depth: Depth,
+        courtesy: Courtesy,
+    ) -> Result<VerifyReport, PassError> {
+        let proof = self.prove(depth, courtesy).await?;
+        let address = self.record().map(|mailbox| mailbox.address).unwrap_or_default();
+        Ok(proof.report(address))
+    }
+
+    /// Messages that are recorded as mirrored and are nowhere on the target become pending again; how many.
+    pub(crate) async fn recopy_missing(&mut self) -> Result<u64, PassError> {
+        let proof = self.prove(Depth::Facts, Courtesy::None).await?;
+        let ledger = self.context.ledger.clone();
+        let mut recopied = 0;
+        for one in &proof.folders {
+            let Some(folder) = ledger.folder_by_source(self.mailbox, &one.source)? else { continue };
+            for chunk in one.compared.missing.chunks(2_000) {
+                let mut change = ledger.change();
+                for candidate in chunk {
+                    let message = ledger.message(folder.mailbox, folder.id, candidate.uid)?;
+                    let Some(mut message) = message else { continue };
+                    if matches!(message.state, MessageState::Mirrored { target_uid: Some(_) }) {
+                        message.state = MessageState::Pending;
+                        change.put_message(folder.mailbox, folder.id, candidate.uid, message);
+                        recopied += 1;
+                    }
+                }
+                change.commit().await?;
+            }
+        }
+        Ok(recopied)
+    }
+
+    async fn prove(&mut self, depth: Depth, courtesy: Courtesy) -> Result<Proof, PassError> {
+        let mut proof = Proof::default();
         let mut attempt = 0;
         loop {
-            match Box::pin(self.compare()).await {
-                Ok(report) => return Ok(report),
-                Err(trouble) => self.weather(trouble, &mut attempt).await?,
+            let before = (proof.folders.len(), proof.judged.len());
+            let Err(trouble) = Box::pin(self.compare(depth, courtesy, &mut proof)).await else {
+                self.progress.say("idle");
+                return Ok(proof);
+            };
+            if (proof.folders.len(), proof.judged.len()) != before {
+                attempt = 0;
+            }
+            match self.weather(trouble, &mut attempt).await {
+                // Hours of reading are not given up for it.
+                Err(PassError::Throttled { until, .. }) if depth == Depth::Content => {
+                    let wait = until.as_millisecond() - Timestamp::now().as_millisecond();
+                    let wait = std::time::Duration::from_millis(wait.max(0).unsigned_abs());
+                    tokio::time::sleep(wait).await;
+                    self.progress.throttle(None);
+                }
+                other => other?,
             }
         }
     }
 
-    async fn compare(&mut self) -> Result<VerifyReport, Trouble> {
+    async fn compare(&mut self, depth: Depth, courtesy: Courtesy, proof: &mut Proof) -> Result<(), Trouble> {
         self.may_contact_target()?;
         self.progress.say("verifying");
         let mailbox = self.record()?;
         let listing = self.list(&mailbox).await?;
-        let mut report = VerifyReport { address: mailbox.address, ..VerifyReport::default() };
         for planned in &listing.plan {
             let Fate::Copy { target, .. } = &planned.fate else { continue };
-            if !listing.status.contains_key(&planned.source) {
-                report.unopened.push(planned.source.to_text());
+            if proof.done.contains(&planned.source) {
                 continue;
             }
-            let verdict = self.compare_folder(&planned.source, target).await?;
-            report.source += verdict.source;
-            report.matched += verdict.matched;
-            report.skipped += verdict.skipped;
-            report.foreign += verdict.foreign;
-            for difference in &verdict.differences {
-                match difference.what {
-                    What::Missing => report.missing += 1,
-                    What::Doubled => report.doubled += 1,
-                    What::Flags | What::Date | What::Size => report.differing += 1,
+            let compared = match listing.status.contains_key(&planned.source) {
+                true => {
+                    let mut compared = self.compare_folder(&planned.source, target).await?;
+                    if depth == Depth::Content {
+                        let names = (&planned.source, target);
+                        self.judge(names, &compared.pairs, courtesy, &mut proof.judged).await?;
+                        compared.take_in(std::mem::take(&mut proof.judged));
+                    }
+                    compared
                 }
-            }
-            report.folders.push(FolderVerdict {
-                differences: verdict.differences.into_iter().take(MAX_LISTED).collect(),
-                ..verdict
-            });
+                false => Compared::unopened(),
+            };
+            proof.done.insert(planned.source.clone());
+            proof.folders.push(Proven { source: planned.source.clone(), target: target.clone(), compared });
         }
-        self.progress.say("idle");
-        Ok(report)
+        self.look_elsewhere(&mut proof.folders).await
     }
 
     async fn compare_folder(
         &mut self,
         source_name: &FolderName,
         target_name: &FolderName,
-    ) -> Result<FolderVerdict, Trouble> {
+    ) -> Result<Compared, Trouble> {
         let ledger = self.context.ledger.clone();
         let all = from_uid(1);
         let source = self.source().await?;
@@ -161,221 +333,140 @@ impl MailboxWorker {
             ours.candidates = look::candidates(&mut source.session, &all).await.map_err(Trouble::source)?;
             ours.flags = look::flags(&mut source.session, &all, None).await.map_err(Trouble::source)?;
         }
-        let target = self.target().await?;
-        let mut theirs = Side::default();
-        match target.session.examine(target_name).await {
-            Ok(selected) if selected.exists > 0 => {
-                theirs.candidates =
-                    look::candidates(&mut target.session, &all).await.map_err(Trouble::target)?;
-                theirs.flags = look::flags(&mut target.session, &all, None).await.map_err(Trouble::target)?;
-            }
-            Ok(_) => {}
-            // Not there: then everything is missing.
-            Err(error) if !error.is_fatal() => {}
-            Err(error) => return Err(Trouble::target(error)),
-        }
-        // The session is in a folder that its owner does not know of.
-        target.forget_selected();
+        let (theirs, target_validity) = self.target_side(target_name, Flags::Wanted).await?;
 
         let folder = ledger.folder_by_source(self.mailbox, source_name)?;
         let folder = folder.filter(|folder| folder.source_validity == selected.uid_validity);
-        let mut skipped = UidSet::new();
+        let mut recorded = Recorded::default();
         if let Some(folder) = folder {
+            let holds = folder.target_validity.is_some() && folder.target_validity == target_validity;
             for message in ledger.messages(folder.mailbox, folder.id) {
                 let (uid, message) = message?;
-                if matches!(message.state, MessageState::Skipped(_)) {
-                    skipped.insert(uid);
-                }
+                recorded.note(uid, &message, holds);
             }
         }
-        let mut verdict = compare_sides(&ours, &theirs, &skipped);
-        verdict.source_folder = source_name.to_text();
-        verdict.target_folder = target_name.to_text();
-        Ok(verdict)
+        Ok(compare_sides(&ours, theirs, &recorded))
+    }
+
+    /// What a folder of the target holds, and its UIDVALIDITY; nothing where it is not there.
+    async fn target_side(
+        &mut self,
+        name: &FolderName,
+        flags: Flags,
+    ) -> Result<(Side, Option<mailferry_imap::UidValidity>), Trouble> {
+        let all = from_uid(1);
+        let target = self.target().await?;
+        let mut side = Side::default();
+        let mut validity = None;
+        let examined = target.session.examine(name).await;
+        // The session is in a folder that its owner does not know of.
+        target.forget_selected();
+        match examined {
+            Ok(selected) => {
+                validity = Some(selected.uid_validity);
+                if selected.exists > 0 {
+                    side.candidates =
+                        look::candidates(&mut target.session, &all).await.map_err(Trouble::target)?;
+                    if flags == Flags::Wanted {
+                        side.flags =
+                            look::flags(&mut target.session, &all, None).await.map_err(Trouble::target)?;
+                    }
+                }
+            }
+            // Not there: then everything is missing.
+            Err(error) if !error.is_fatal() => {
+                // Unless the words mean something else.
+                match Trouble::target(error) {
+                    Trouble::Target(_) => {}
+                    trouble => return Err(trouble),
+                }
+            }
+            Err(error) => return Err(Trouble::target(error)),
+        }
+        Ok((side, validity))
+    }
+
+    /// What is missing in its folder may be in another one of the target.
+    async fn look_elsewhere(&mut self, folders: &mut [Proven]) -> Result<(), Trouble> {
+        if folders.iter().all(|one| one.compared.missing.is_empty()) {
+            return Ok(());
+        }
+        for at in 0..folders.len() {
+            let Some(there) = folders.get_mut(at) else { break };
+            let name = there.target.to_text();
+            let mut strays = std::mem::take(&mut there.compared.strays);
+            let before = strays.len();
+            find_moved(folders, &name, &mut strays);
+            if let Some(there) = folders.get_mut(at) {
+                there.compared.verdict.foreign -= (before - strays.len()) as u64;
+            }
+        }
+        let compared: BTreeSet<FolderName> = folders.iter().map(|one| one.target.clone()).collect();
+        let listed = self.target().await?.list().await?;
+        for one in listed.into_iter().filter(|one| !compared.contains(&one.name)) {
+            if folders.iter().all(|one| one.compared.missing.is_empty()) {
+                break;
+            }
+            // One that cannot be opened has nothing in it.
+            let (mut side, _) = self.target_side(&one.name, Flags::NotWanted).await?;
+            find_moved(folders, &one.name.to_text(), &mut side.candidates);
+        }
+        Ok(())
     }
 }
 
-/// One side of a folder; both lists ascend by UID.
-#[derive(Default)]
-struct Side {
-    candidates: Vec<Candidate>,
-    flags: Vec<(Uid, Flags)>,
+/// Whether flags are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flags {
+    Wanted,
+    NotWanted,
 }
 
-impl Side {
-    fn candidate(&self, uid: Uid) -> Option<&Candidate> {
-        let at = self.candidates.binary_search_by_key(&uid, |candidate| candidate.uid).ok()?;
-        self.candidates.get(at)
-    }
-
-    fn system_flags(&self, uid: Uid) -> Option<Flags> {
-        let at = self.flags.binary_search_by_key(&uid, |(uid, _)| *uid).ok()?;
-        self.flags.get(at).map(|(_, flags)| flags.without_keywords())
+/// What is missing anywhere and found here is moved; `strays` keeps the rest.
+fn find_moved(folders: &mut [Proven], name: &str, strays: &mut Vec<Candidate>) {
+    for one in folders.iter_mut().filter(|one| !one.compared.missing.is_empty()) {
+        let pairs = pair(&one.compared.missing, strays);
+        one.compared.missing.retain(|candidate| !pairs.contains_key(&candidate.uid));
+        for (source, target) in &pairs {
+            let moved = Difference::new(Some(*source), Some(*target), What::Moved);
+            one.compared.differences.push(Difference { target_folder: Some(name.to_owned()), ..moved });
+        }
+        let used: BTreeSet<Uid> = pairs.into_values().collect();
+        strays.retain(|stray| !used.contains(&stray.uid));
     }
 }
 
-/// Compares a folder message by message. Pure.
-fn compare_sides(ours: &Side, theirs: &Side, skipped: &UidSet) -> FolderVerdict {
-    let due: Vec<Candidate> =
-        ours.candidates.iter().filter(|candidate| !skipped.contains(candidate.uid)).copied().collect();
-    let pairs = pair(&due, &theirs.candidates);
-    let mut verdict = FolderVerdict {
-        source: ours.candidates.len() as u64,
-        target: theirs.candidates.len() as u64,
-        matched: pairs.len() as u64,
-        skipped: (ours.candidates.len() - due.len()) as u64,
-        ..FolderVerdict::default()
-    };
-    let mut differ = |source_uid: Option<Uid>, target_uid: Option<Uid>, what: What| {
-        let number = |uid: Option<Uid>| uid.map(Uid::value);
-        verdict.differences.push(Difference {
-            source_uid: number(source_uid),
-            target_uid: number(target_uid),
-            what,
-        });
-    };
-    // Exchange estimates sizes and writes MIME anew; where nearly all are the same, the target keeps messages as they are.
-    let both = |source: &Uid, target: &Uid| Some((ours.candidate(*source)?, theirs.candidate(*target)?));
-    let resized = pairs
-        .iter()
-        .filter_map(|(source, target)| both(source, target))
-        .filter(|(a, b)| a.size != b.size)
-        .count();
-    let keeps_messages = resized * 20 <= pairs.len();
-    let mut reflagged: BTreeMap<_, Vec<(Uid, Uid)>> = BTreeMap::new();
-    for candidate in &due {
-        let Some(target_uid) = pairs.get(&candidate.uid) else {
-            differ(Some(candidate.uid), None, What::Missing);
-            continue;
-        };
-        let (source_uid, target_uid) = (Some(candidate.uid), Some(*target_uid));
-        let Some(copy) = target_uid.and_then(|uid| theirs.candidate(uid)) else { continue };
-        if candidate.date.unix() != copy.date.unix() {
-            differ(source_uid, target_uid, What::Date);
+impl Proof {
+    fn report(self, address: String) -> VerifyReport {
+        let mut report = VerifyReport { address, ..VerifyReport::default() };
+        // Where nearly all bytes are the same, the target keeps messages as they are; then all must be.
+        let read: u64 = self.folders.iter().map(|one| one.compared.read).sum();
+        let same: u64 = self.folders.iter().map(|one| one.compared.same_bytes).sum();
+        let keeps_messages = (read - same) * 20 <= read;
+        (report.read, report.same_bytes) = (read, same);
+        for Proven { source, target, compared } in self.folders {
+            if compared.is_unopened {
+                report.unopened.push(source.to_text());
+                continue;
+            }
+            report.unclear += compared.unclear;
+            let Compared { mut verdict, mut differences, missing, other_bytes, .. } = compared;
+            differences.extend(missing.iter().map(|one| Difference::new(Some(one.uid), None, What::Missing)));
+            if keeps_messages {
+                let other = |(a, b): &(Uid, Uid)| Difference::new(Some(*a), Some(*b), What::Bytes);
+                differences.extend(other_bytes.iter().map(other));
+            }
+            let mut found = BTreeMap::new();
+            for difference in &differences {
+                *found.entry(difference.what).or_insert(0) += 1;
+            }
+            differences.sort_by_key(|one| (one.source_uid, one.target_uid, one.what));
+            differences.truncate(MAX_LISTED);
+            verdict.differences = differences;
+            verdict.source_folder = source.to_text();
+            verdict.target_folder = target.to_text();
+            report.add(verdict, &found);
         }
-        if keeps_messages && candidate.size != copy.size {
-            differ(source_uid, target_uid, What::Size);
-        }
-        if ours.system_flags(candidate.uid) != theirs.system_flags(copy.uid) {
-            let twins = (candidate.print, candidate.date.unix(), candidate.size);
-            reflagged.entry(twins).or_default().push((candidate.uid, copy.uid));
-        }
-    }
-    // Of messages that are alike nobody can say which is whose copy: only what flags there are must be the same.
-    for pairs in reflagged.into_values() {
-        let mut copies: Vec<Uid> = pairs.iter().map(|(_, copy)| *copy).collect();
-        let mut sources: Vec<Uid> = pairs.iter().map(|(source, _)| *source).collect();
-        sources.retain(|source| {
-            let flags = ours.system_flags(*source);
-            let alike = copies.iter().position(|copy| theirs.system_flags(*copy) == flags);
-            alike.map(|at| copies.remove(at)).is_none()
-        });
-        for (source, copy) in sources.into_iter().zip(copies) {
-            differ(Some(source), Some(copy), What::Flags);
-        }
-    }
-    let used: BTreeSet<Uid> = pairs.values().copied().collect();
-    let alike: BTreeMap<(Print, i64), Uid> =
-        due.iter().map(|candidate| ((candidate.print, candidate.date.unix()), candidate.uid)).collect();
-    let mut foreign = 0;
-    for copy in theirs.candidates.iter().filter(|copy| !used.contains(&copy.uid)) {
-        match alike.get(&(copy.print, copy.date.unix())) {
-            Some(source_uid) => differ(Some(*source_uid), Some(copy.uid), What::Doubled),
-            None => foreign += 1,
-        }
-    }
-    verdict.foreign = foreign;
-    verdict
-}
-
-#[cfg(test)]
-mod tests {
-    use mailferry_imap::InternalDate;
-
-    use super::*;
-
-    /// `uid text seconds size flags`
-    fn side(lines: &[(u32, &str, i64, u64, &[&str])]) -> Side {
-        let uid = |uid: u32| Uid::new(uid).unwrap();
-        Side {
-            candidates: lines
-                .iter()
-                .map(|(number, text, seconds, size, _)| Candidate {
-                    uid: uid(*number),
-                    print: Print::of_header(format!("Message-ID: <{text}>\n\n").as_bytes()),
-                    date: InternalDate::new(*seconds, 0).unwrap(),
-                    size: *size,
-                })
-                .collect(),
-            flags: lines
-                .iter()
-                .map(|(number, .., flags)| (uid(*number), flags.iter().copied().collect()))
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn every_kind_of_difference_is_found() {
-        let ours = side(&[
-            (1, "same", 1, 10, &["\\Seen", "$Label"]),
-            (2, "missing", 2, 10, &[]),
-            (3, "skipped", 3, 99, &[]),
-            (4, "twice", 4, 10, &[]),
-            (5, "flags", 5, 10, &["\\Seen"]),
-            (6, "date", 6, 10, &[]),
-        ]);
-        let theirs = side(&[
-            (11, "same", 1, 10, &["\\Seen"]),
-            (12, "twice", 4, 10, &[]),
-            (13, "twice", 4, 10, &[]),
-            (14, "flags", 5, 10, &[]),
-            (15, "date", 7, 10, &[]),
-            (16, "foreign", 9, 10, &[]),
-        ]);
-        let skipped = UidSet::parse(b"3").unwrap();
-        let verdict = compare_sides(&ours, &theirs, &skipped);
-        let found: Vec<_> = verdict
-            .differences
-            .iter()
-            .map(|difference| (difference.source_uid, difference.target_uid, difference.what))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (Some(2), None, What::Missing),
-                (Some(6), Some(15), What::Date),
-                (Some(5), Some(14), What::Flags),
-                (Some(4), Some(13), What::Doubled),
-            ]
-        );
-        let figures = (verdict.source, verdict.target, verdict.matched, verdict.skipped, verdict.foreign);
-        assert_eq!(figures, (6, 6, 4, 1, 1));
-    }
-
-    #[test]
-    fn twins_may_have_each_others_flags_and_no_other_ones() {
-        let ours = side(&[(1, "a", 1, 9, &["\\Seen"]), (2, "a", 1, 9, &[]), (3, "a", 1, 9, &["\\Draft"])]);
-        let theirs = |last: &'static [&'static str]| {
-            side(&[(7, "a", 1, 9, &[]), (8, "a", 1, 9, &["\\Draft"]), (9, "a", 1, 9, last)])
-        };
-        let differences = |last| compare_sides(&ours, &theirs(last), &UidSet::new()).differences;
-        assert_eq!(differences(&["\\Seen"]), []);
-        let found = differences(&["\\Answered"]);
-        assert_eq!(found.iter().map(|one| one.what).collect::<Vec<_>>(), [What::Flags]);
-        assert_eq!((found[0].source_uid, found[0].target_uid), (Some(1), Some(9)));
-    }
-
-    #[test]
-    fn sizes_count_only_where_the_target_keeps_them() {
-        let many = |resized: u32| {
-            let ours: Vec<_> = (1..=100).map(|n| (n, n.to_string())).collect();
-            let ours: Vec<_> = ours.iter().map(|(n, text)| (*n, text.as_str(), 1, 10, &[][..])).collect();
-            let theirs: Vec<_> = ours
-                .iter()
-                .map(|(n, text, ..)| (*n, *text, 1, if *n <= resized { 11 } else { 10 }, &[][..]))
-                .collect();
-            compare_sides(&side(&ours), &side(&theirs), &UidSet::new()).differences.len()
-        };
-        assert_eq!((many(0), many(1), many(100)), (0, 1, 0));
+        report
     }
 }

@@ -18,12 +18,12 @@ use crate::hints::Hints;
 use crate::lanes::Width;
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
-use crate::retry::Retried;
+use crate::retry::{Again, Retried};
 use crate::sides::{Source, Target};
 use crate::tenant::{Doing, Errand, Place, Waits};
 use crate::throttle;
 use crate::trouble::Trouble;
-use crate::verify::VerifyReport;
+use crate::verify::{Courtesy, Depth, VerifyReport};
 
 /// How thorough a pass is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,11 +43,11 @@ pub enum Command {
     /// What a pass would do.
     Plan(oneshot::Sender<Result<MailboxPlan, PassError>>),
     /// Both sides compared.
-    Verify(oneshot::Sender<Result<VerifyReport, PassError>>),
+    Verify(Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
     /// The operator's word: the next pass carries the held deletions over, whatever the cap.
     AllowDeletions(oneshot::Sender<()>),
-    /// Skipped messages become pending again where that makes sense.
-    Retry(oneshot::Sender<Result<Retried, PassError>>),
+    /// Messages become pending again where that makes sense.
+    Retry(Again, oneshot::Sender<Result<Retried, PassError>>),
 }
 
 /// What a pass did.
@@ -264,15 +264,15 @@ impl MailboxWorker {
             Command::Plan(answer) => {
                 let _ = answer.send(self.plan().await);
             }
-            Command::Verify(answer) => {
-                let _ = answer.send(self.verify().await);
+            Command::Verify(depth, answer) => {
+                let _ = answer.send(self.verify(depth, Courtesy::ServeHints).await);
             }
             Command::AllowDeletions(answer) => {
                 self.allowed = Deletions::All;
                 let _ = answer.send(());
             }
-            Command::Retry(answer) => {
-                let _ = answer.send(self.retry_skipped().await);
+            Command::Retry(again, answer) => {
+                let _ = answer.send(self.retry(again).await);
             }
         }
     }

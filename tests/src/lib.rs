@@ -13,6 +13,7 @@ pub mod courier;
 pub mod cyrus;
 pub mod dns;
 pub mod dovecot;
+pub mod exchange;
 pub mod fault;
 pub mod mail;
 pub mod maildir;

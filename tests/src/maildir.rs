@@ -107,7 +107,7 @@ fn bare_line_ends(content: &[u8]) -> usize {
     bare
 }
 
-/// RFC 3501 section 5.1.3, in a dozen lines of its own: the harness shares no name handling with the product.
+/// A name as on the wire (RFC 3501 section 5.1.3), in a dozen lines of its own: the harness shares no name handling with the product.
 pub fn modified_utf7(name: &str) -> String {
     use base64::Engine as _;
     let mut out = String::new();

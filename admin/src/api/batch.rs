@@ -4,7 +4,7 @@ use super::{body, reading, streaming};
 use crate::{
     parts::Parts,
     problem::Problem,
-    shape::{BatchDetail, Done, RemoveBatch},
+    shape::{BatchDetail, Done, RemoveBatch, Verify},
     stream::Gone,
 };
 use axum::{
@@ -99,8 +99,10 @@ pub(super) async fn plan(
 pub(super) async fn verify(
     State(parts): State<Parts>,
     Path(name): Path<String>,
+    bytes: Bytes,
 ) -> Result<Json<BatchVerification>, Problem> {
-    Ok(Json(parts.batches.verify(&name).await?))
+    let Verify { depth } = body(&bytes)?;
+    Ok(Json(parts.batches.verify(&name, depth).await?))
 }
 
 pub(super) async fn report(

@@ -4,7 +4,7 @@ use super::{body, reading, streaming};
 use crate::{
     parts::Parts,
     problem::Problem,
-    shape::{By, Done, ExportSkipped, Exported},
+    shape::{By, Done, ExportSkipped, Exported, Retry},
     stream::{Gone, Outlet},
 };
 use axum::{
@@ -78,8 +78,10 @@ pub(super) async fn stragglers(State(parts): State<Parts>) -> Result<Json<Vec<St
 pub(super) async fn retry(
     State(parts): State<Parts>,
     Path(address): Path<String>,
+    bytes: Bytes,
 ) -> Result<Json<Retried>, Problem> {
-    Ok(Json(parts.batches.retry(&address).await?))
+    let Retry { again } = body(&bytes)?;
+    Ok(Json(parts.batches.retry(&address, again).await?))
 }
 
 /// Every skipped message, streamed.

@@ -10,11 +10,12 @@ use crate::{
 use hyper::Method;
 use mailferry_admin::{
     problem::{Fault, Problem},
-    shape::{BatchDetail, Done, RemoveBatch},
+    shape::{BatchDetail, Done, RemoveBatch, Verify},
 };
 use mailferry_sync::{
     batch::{BatchStatus, MailboxStatus, Report, Start},
     csv,
+    verify::Depth,
 };
 use std::{
     io::{self, Read},
@@ -71,8 +72,9 @@ pub async fn run(global: &Global, batch: Batch, format: Format) -> Result<(), Fa
             let plan = daemon.write(Method::POST, &path(&name, "/plan"), &serde_json::json!({})).await?;
             account::plan(&plan, format)
         }
-        Batch::Verify { name } => {
-            let found = daemon.write(Method::POST, &path(&name, "/verify"), &serde_json::json!({})).await?;
+        Batch::Verify { name, content } => {
+            let depth = if content { Depth::Content } else { Depth::Facts };
+            let found = daemon.write(Method::POST, &path(&name, "/verify"), &Verify { depth }).await?;
             account::verification(&found, format)
         }
         Batch::Status { name: None, watch } => all(&daemon, watch.then_some(()), format).await,

@@ -8,10 +8,10 @@ use crate::{
     output::{self, Format, Table, bytes, moment, number},
 };
 use hyper::Method;
-use mailferry_admin::shape::{By, Done};
+use mailferry_admin::shape::{By, Done, Retry};
 use mailferry_sync::{
     batch::{Credential, MailboxDetail, MailboxStatus},
-    retry::Retried,
+    retry::{Again, Retried},
 };
 
 mod export;
@@ -35,9 +35,10 @@ pub async fn run(global: &Global, mailbox: Mailbox, format: Format) -> Result<()
             );
             Ok(())
         }
-        Mailbox::Retry { address } => {
+        Mailbox::Retry { address, missing } => {
+            let again = if missing { Again::SkippedAndMissing } else { Again::Skipped };
             let path = format!("/v1/mailboxes/{}/retry", segment(&address));
-            let retried: Retried = daemon.write(Method::POST, &path, &serde_json::json!({})).await?;
+            let retried: Retried = daemon.write(Method::POST, &path, &Retry { again }).await?;
             match format {
                 Format::Json => output::json(&retried),
                 Format::Human => output::say(&retried_text(&address, &retried)),
@@ -69,6 +70,10 @@ fn retried_text(address: &str, retried: &Retried) -> String {
         0 => format!("{address} is tried again\n"),
         messages => format!("{address} is tried again, {} skipped messages too\n", number(messages)),
     };
+    if retried.missing > 0 {
+        let missing = number(retried.missing);
+        text.push_str(&format!("{missing} whose copies are gone from Office 365 are copied anew\n"));
+    }
     for (reason, messages) in &retried.stay {
         let (messages, reason) = (number(*messages), output::printable(reason));
         text.push_str(&format!("{messages} stay skipped ({reason}): trying again changes nothing\n"));

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{BatchError, Batches, MailboxDetail, MailboxStatus, Outcome, ShowSkipped, SkippedMessage};
 use crate::error::PassError;
 use crate::export::{Step, Wanted};
-use crate::retry::Retried;
+use crate::retry::{Again, Retried};
 
 impl Batches {
     /// The mailboxes of a batch, or of all, in the order of their CSV files.
@@ -32,14 +32,14 @@ impl Batches {
         self.desk.mailbox_detail(self.desk.mailbox(address)?, skipped)
     }
 
-    /// Tries a mailbox again at once, with those of its skipped messages for which that makes sense.
+    /// Tries a mailbox again at once, with those of its messages for which that makes sense.
     ///
     /// # Errors
     /// [`BatchError::NoMailbox`], [`BatchError::NotStarted`].
-    pub async fn retry(&self, address: &str) -> Result<Retried, BatchError> {
+    pub async fn retry(&self, address: &str, again: Again) -> Result<Retried, BatchError> {
         let mailbox = self.desk.mailbox(address)?;
         self.desk.started(&mailbox.batch)?;
-        let retried = self.desk.fleet.retry(mailbox.id).await;
+        let retried = self.desk.fleet.retry(mailbox.id, again).await;
         retried.map_err(|error| BatchError::Pass { address: mailbox.address, error: Box::new(error) })
     }
 

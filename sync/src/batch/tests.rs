@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use crate::retry::Retried;
 use crate::steady;
 use crate::stragglers::Lookout;
-use crate::verify::VerifyReport;
+use crate::verify::{Depth, VerifyReport};
 use crate::watch::Cutover;
 use crate::worker::{Command, InboxRead, PassReport};
 
@@ -46,8 +46,8 @@ impl Crew for Willing {
                 };
                 match command {
                     Some(Command::Pass(_, answer)) => answer.send(Ok(well())).unwrap(),
-                    Some(Command::Verify(answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
-                    Some(Command::Retry(answer)) => answer.send(Ok(Retried::default())).unwrap(),
+                    Some(Command::Verify(_, answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
+                    Some(Command::Retry(_, answer)) => answer.send(Ok(Retried::default())).unwrap(),
                     Some(Command::Plan(_) | Command::AllowDeletions(_)) => {}
                     None => return,
                 }
@@ -61,7 +61,7 @@ impl Crew for Willing {
         Answer(Box::pin(async move { Ok(plan) }))
     }
 
-    fn verify(&self, _: MailboxId, _: &Endpoint) -> Answer<VerifyReport> {
+    fn verify(&self, _: MailboxId, _: &Endpoint, _: Depth) -> Answer<VerifyReport> {
         Answer(Box::pin(async { Ok(VerifyReport { missing: 1, ..VerifyReport::default() }) }))
     }
 
@@ -474,8 +474,8 @@ async fn plan_and_verify_ask_every_mailbox() {
     let plan = office.batches.plan("A").await.unwrap();
     assert_eq!(plan.mailboxes.iter().map(|plan| plan.messages).sum::<u64>(), 14);
     // Not started: nobody's own worker answers.
-    assert!(!office.batches.verify("A").await.unwrap().holds);
+    assert!(!office.batches.verify("A", Depth::Facts).await.unwrap().holds);
     office.batches.start("A").await.unwrap();
-    assert!(office.batches.verify("A").await.unwrap().holds);
+    assert!(office.batches.verify("A", Depth::Facts).await.unwrap().holds);
     office.batches.desk.fleet.close().await;
 }

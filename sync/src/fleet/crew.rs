@@ -15,7 +15,7 @@ use crate::error::{PassError, SideError};
 use crate::export::{Step, Wanted};
 use crate::plan::MailboxPlan;
 use crate::progress::Progress;
-use crate::verify::VerifyReport;
+use crate::verify::{Courtesy, Depth, VerifyReport};
 use crate::worker::{Command, MailboxWorker};
 
 /// What becomes of a question, driven by whoever asked.
@@ -42,7 +42,7 @@ pub(crate) trait Crew: Send + Sync + 'static {
     /// What a pass of this mailbox would do.
     fn plan(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<MailboxPlan>;
     /// Both sides of this mailbox read anew.
-    fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<VerifyReport>;
+    fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint, depth: Depth) -> Answer<VerifyReport>;
     /// Skipped messages of this mailbox, read from the source. How it ends is told to `out`, too.
     fn export(
         &self,
@@ -113,9 +113,9 @@ impl Crew for Workers {
         Answer(Box::pin(async move { worker?.plan().await }))
     }
 
-    fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<VerifyReport> {
+    fn verify(&self, mailbox: MailboxId, endpoint: &Endpoint, depth: Depth) -> Answer<VerifyReport> {
         let worker = self.worker(mailbox, endpoint);
-        Answer(Box::pin(async move { worker?.verify().await }))
+        Answer(Box::pin(async move { worker?.verify(depth, Courtesy::None).await }))
     }
 
     fn export(

@@ -19,8 +19,8 @@ use crate::credentials::{Known, Pick};
 use crate::error::{LocalError, PassError, SideError};
 use crate::evidence;
 use crate::progress::Progress;
-use crate::retry::Retried;
-use crate::verify::VerifyReport;
+use crate::retry::{Again, Retried};
+use crate::verify::{Depth, VerifyReport};
 use crate::worker::{Command, InboxRead, Pass, PassReport};
 
 /// How long a worker that has nothing to do is kept.
@@ -35,11 +35,11 @@ pub(super) enum Order {
     /// A pass at once.
     SyncNow,
     /// A comparison of both sides.
-    Verify(oneshot::Sender<Result<VerifyReport, PassError>>),
+    Verify(Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
     /// Held deletions go.
     AllowDeletions(oneshot::Sender<()>),
-    /// Skipped messages are tried again.
-    Retry(oneshot::Sender<Result<Retried, PassError>>),
+    /// Messages are tried again.
+    Retry(Again, oneshot::Sender<Result<Retried, PassError>>),
 }
 
 /// What others see of a driver.
@@ -171,14 +171,14 @@ impl Driver {
                 Step::Passing(_) => self.again = true,
                 Step::Idle | Step::Queueing(_) => self.schedule.on_asked(now()),
             },
-            Order::Verify(answer) => self.command(Command::Verify(answer)).await,
+            Order::Verify(depth, answer) => self.command(Command::Verify(depth, answer)).await,
             Order::AllowDeletions(answer) => {
                 self.command(Command::AllowDeletions(answer)).await;
                 self.again = matches!(self.step, Step::Passing(_));
                 self.schedule.on_asked(now());
             }
-            Order::Retry(answer) => {
-                self.command(Command::Retry(answer)).await;
+            Order::Retry(again, answer) => {
+                self.command(Command::Retry(again, answer)).await;
                 self.again = matches!(self.step, Step::Passing(_));
                 self.schedule.on_asked(now());
             }

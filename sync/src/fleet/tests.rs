@@ -50,10 +50,10 @@ impl Crew for Fakes {
                             told.send(Told::Asked(mailbox, pass, answer)).await.unwrap();
                         }
                         Some(Command::AllowDeletions(answer)) => answer.send(()).unwrap(),
-                        Some(Command::Verify(answer)) => {
+                        Some(Command::Verify(_, answer)) => {
                             let _ = answer.send(Ok(VerifyReport::default()));
                         }
-                        Some(Command::Retry(answer)) => {
+                        Some(Command::Retry(_, answer)) => {
                             let _ = answer.send(Ok(Retried::default()));
                         }
                         Some(Command::Plan(_)) => unreachable!(),
@@ -71,7 +71,7 @@ impl Crew for Fakes {
         Answer(Box::pin(async { Ok(MailboxPlan::default()) }))
     }
 
-    fn verify(&self, _: MailboxId, _: &Endpoint) -> Answer<VerifyReport> {
+    fn verify(&self, _: MailboxId, _: &Endpoint, _: Depth) -> Answer<VerifyReport> {
         Answer(Box::pin(async { Ok(VerifyReport::default()) }))
     }
 
@@ -291,7 +291,7 @@ async fn a_throttled_mailbox_waits_until_its_time_and_gives_its_place_away() {
     // Impatience changes nothing: the order was obeyed before the one that is answered here.
     stage.fleet.sync_now(first);
     let endpoint = stage.ledger.endpoint("E").unwrap().unwrap();
-    stage.fleet.verify(first, &endpoint).await.unwrap();
+    stage.fleet.verify(first, &endpoint, Depth::Facts).await.unwrap();
     while let Ok(told) = stage.told.try_recv() {
         assert!(!matches!(told, Told::Asked(..)), "a pass before its time");
     }

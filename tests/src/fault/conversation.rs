@@ -134,6 +134,14 @@ impl Conversation {
         self.changed.notify_one();
     }
 
+    /// The client may send its literal.
+    pub fn go_on(&self) {
+        locked(&self.state)
+            .injected
+            .push_back(Bytes::from_static(b"+ Ready for additional command text.\r\n"));
+        self.changed.notify_one();
+    }
+
     /// `* BYE` and the end.
     pub fn bye(&self, text: &str) {
         let mut state = locked(&self.state);

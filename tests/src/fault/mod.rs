@@ -7,6 +7,7 @@ mod conversation;
 mod dress;
 mod frame;
 mod pump;
+mod rewrite;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,9 @@ pub(crate) struct Shared {
     /// What becomes of an APPEND of more bytes than this.
     larger: Mutex<Option<(u64, Fault)>>,
     estimates: AtomicBool,
+    rewrites: AtomicBool,
+    /// Messages written anew so far.
+    rewritten: AtomicU64,
     /// Connections that ended since too much was refused on them.
     given_up: AtomicU64,
     minutes: Mutex<Option<Vec<String>>>,
@@ -132,6 +136,8 @@ impl Relay {
             announce: Mutex::default(),
             larger: Mutex::default(),
             estimates: AtomicBool::new(false),
+            rewrites: AtomicBool::new(false),
+            rewritten: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             minutes: Mutex::default(),
             began: Instant::now(),
@@ -170,6 +176,12 @@ impl Relay {
     /// From now on sizes are estimates: Exchange keeps no message as it came.
     pub fn estimate_sizes(&self) {
         self.shared.estimates.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the server gets what Exchange would make of each appended message, and its sizes are estimates.
+    pub fn rewrite_messages(&self) {
+        self.estimate_sizes();
+        self.shared.rewrites.store(true, Ordering::Relaxed);
     }
 
     /// How many connections were ended since ten APPENDs had been refused on them; only in Exchange's dress.

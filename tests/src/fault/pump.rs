@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Conversation, Ends, Order, Part, Refusal, Said};
 use super::frame::{Framer, Piece, Speaker};
+use super::rewrite::Appending;
 use super::{Shared, Way, locked};
 
 /// Chunks that may wait for their delayed delivery, each way.
@@ -110,10 +111,17 @@ async fn from_client(
     let mut framer = Framer::new(Speaker::Client);
     let mut buffer = vec![0; 64 * 1024];
     let mut swallowing: Option<Refusal> = None;
+    let mut appending: Option<Appending> = None;
     loop {
         while let Some(piece) = framer.next() {
             let bytes = match piece {
-                Piece::Data(bytes) => bytes,
+                Piece::Data(bytes) => match &mut appending {
+                    Some(appending) => {
+                        appending.body(&bytes);
+                        continue;
+                    }
+                    None => bytes,
+                },
                 Piece::Line { bytes, first, literal } => {
                     if first {
                         shared.note(Way::ToServer, &bytes);
@@ -133,7 +141,19 @@ async fn from_client(
                         }
                         continue;
                     }
-                    bytes
+                    if first && swallowing.is_none() {
+                        appending = Appending::begin(&bytes, literal, shared);
+                        if appending.is_some() {
+                            if waits {
+                                conversation.go_on();
+                            }
+                            continue;
+                        }
+                    }
+                    match appending.take() {
+                        Some(appending) => appending.end(&bytes, shared),
+                        None => bytes,
+                    }
                 }
             };
             if swallowing.is_none() {

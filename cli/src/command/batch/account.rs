@@ -32,10 +32,11 @@ pub fn verification(found: &BatchVerification, format: Format) -> Result<(), Fai
         Format::Json => output::json(found),
         Format::Human => output::say(&verification_text(found)),
     }
-    if !found.mailboxes.iter().all(VerifyReport::holds) {
+    if !found.mailboxes.iter().all(VerifyReport::agrees) {
         return Err(Failure::Said(Fault::Difference));
     }
-    ended(&found.problems, found.mailboxes.len())
+    ended(&found.problems, found.mailboxes.len())?;
+    if found.holds { Ok(()) } else { Err(Failure::Said(Fault::Partial)) }
 }
 
 /// All failed for the same reason: that is the reason. Some did: the rest is done.
@@ -163,8 +164,12 @@ fn verification_text(found: &BatchVerification) -> String {
         ">SOURCE",
         ">MATCHED",
         ">SKIPPED",
+        ">PENDING",
         ">MISSING",
+        ">MOVED",
+        ">REPLACED",
         ">DOUBLED",
+        ">ALTERED",
         ">DIFFERING",
         ">FOREIGN",
         "RESULT",
@@ -175,16 +180,25 @@ fn verification_text(found: &BatchVerification) -> String {
             number(one.source),
             number(one.matched),
             number(one.skipped),
+            number(one.pending),
             number(one.missing),
+            number(one.moved),
+            number(one.replaced),
             number(one.doubled),
+            number(one.altered),
             number(one.differing),
             number(one.foreign),
-            if one.holds() { "holds".into() } else { "DIFFERS".into() },
+            match (one.agrees(), one.holds()) {
+                (false, _) => "DIFFERS".into(),
+                (true, false) => "not copied yet".into(),
+                (true, true) => "holds".into(),
+            },
         ]);
     }
     let mut text = table.text();
     for one in &found.mailboxes {
         text.push_str(&differences_text(one));
+        text.push_str(&read_text(one));
         for folder in &one.unopened {
             text.push_str(&format!("{}: the source lists {folder} and does not open it\n", one.address));
         }
@@ -194,6 +208,8 @@ fn verification_text(found: &BatchVerification) -> String {
         "\n{}\n",
         if found.holds {
             "every source message is on Office 365 once, or listed as skipped"
+        } else if found.problems.is_empty() && found.mailboxes.iter().all(VerifyReport::agrees) {
+            "nothing differs, but not all is copied yet: the next pass does it"
         } else {
             "the two sides differ, or could not all be read"
         }
@@ -211,14 +227,22 @@ fn differences_text(report: &VerifyReport) -> String {
     for (folder, difference) in differences {
         all += 1;
         if table.len() < SHOWN {
-            let what = match difference.what {
-                What::Missing => "missing on the target",
-                What::Doubled => "twice on the target",
-                What::Flags => "other flags",
-                What::Date => "another date",
-                What::Size => "another size",
+            let what: String = match difference.what {
+                What::Missing => "missing on the target".into(),
+                What::Moved => {
+                    format!("moved to {}", difference.target_folder.as_deref().unwrap_or_default())
+                }
+                What::Replaced => "another one stands in place of the copy".into(),
+                What::Doubled => "twice on the target".into(),
+                What::Heading => "another sender, subject, date or Message-ID".into(),
+                What::Content => "another text, or other attachments".into(),
+                What::Bytes => "other bytes".into(),
+                What::NotGiven => "the target does not give it".into(),
+                What::Flags => "other flags".into(),
+                What::Date => "another date of arrival".into(),
+                What::Size => "another size".into(),
             };
-            table.row([folder.clone(), uid(difference.source_uid), uid(difference.target_uid), what.into()]);
+            table.row([folder.clone(), uid(difference.source_uid), uid(difference.target_uid), what]);
         }
     }
     if all == 0 {
@@ -227,6 +251,26 @@ fn differences_text(report: &VerifyReport) -> String {
     let more =
         if all > SHOWN { format!("and {} more\n", number((all - SHOWN) as u64)) } else { String::new() };
     format!("\n{}\n{}{more}", printable(&report.address), table.text())
+}
+
+/// What reading the bodies told besides.
+fn read_text(report: &VerifyReport) -> String {
+    if report.read == 0 {
+        return String::new();
+    }
+    let mut text = format!(
+        "{}: {} bodies read on both sides, {} of them the same byte for byte\n",
+        printable(&report.address),
+        number(report.read),
+        number(report.same_bytes)
+    );
+    if report.unclear > 0 {
+        text.push_str(&format!(
+            "{} are no proper MIME and read otherwise on both sides, which proves nothing\n",
+            number(report.unclear)
+        ));
+    }
+    text
 }
 
 fn problems_text(problems: &[MailboxProblem]) -> String {
