@@ -198,44 +198,38 @@ impl MailboxWorker {
         for message in ledger.messages(folder.mailbox, folder.id) {
             let (uid, message) = message?;
             match message.state {
-                MessageState::Pending => wanted.insert(uid),
-                MessageState::Mirrored { .. } if kind == Adoption::OtherValidity => wanted.insert(uid),
-                MessageState::Mirrored { .. } | MessageState::Skipped(_) | MessageState::Gone => {}
+                // What is mirrored before we ever wrote there was found by a matching that was interrupted.
+                MessageState::Pending | MessageState::Mirrored { .. } => wanted.insert(uid),
+                MessageState::Skipped(_) | MessageState::Gone => {}
             }
         }
         if wanted.is_empty() {
             return Ok(());
         }
-        let known = match kind {
-            Adoption::Filled => self.known_target_uids(folder)?,
-            Adoption::OtherValidity => UidSet::new(),
-        };
-        let there = self.new_on_target(folder, 1, &known).await?;
+        let there = self.new_on_target(folder, 1, &UidSet::new()).await?;
         if there.is_empty() && kind == Adoption::Filled {
             return Ok(());
         }
         match kind {
-            Adoption::Filled => {
-                let adopted = self.match_up(folder, &wanted, &there, report).await?;
-                self.note_adopted(folder, adopted).await
-            }
+            Adoption::Filled => self.match_up(folder, &wanted, &there, Whose::Adopted, report).await,
             Adoption::OtherValidity => {
                 let adopting = self.note_adopting(folder).await?;
-                self.match_up(folder, &wanted, &there, report).await?;
+                self.match_up(folder, &wanted, &there, Whose::Ours, report).await?;
                 self.settle_adopting(folder, &adopting).await
             }
         }
     }
 
     /// Matches these messages of the source with those on the target: what has no partner is pending. Flags are brought in
-    /// line: nobody knows what a copy was given when it was made. Returns the target UIDs of the partners.
+    /// line: nobody knows what a copy was given when it was made.
     pub(crate) async fn match_up(
         &mut self,
         folder: &Folder,
         wanted: &UidSet,
         there: &[Candidate],
+        whose: Whose,
         report: &mut PassReport,
-    ) -> Result<UidSet, Trouble> {
+    ) -> Result<(), Trouble> {
         let ledger = self.context.ledger.clone();
         let originals = self.originals(folder, wanted).await?;
         let ours = &originals.there;
@@ -248,6 +242,10 @@ impl MailboxWorker {
             true => BTreeMap::new(),
             false => self.flags_on_target(folder, &partners).await?,
         };
+        if whose == Whose::Adopted {
+            // Before they count as copies: from then on they might be taken for ours.
+            self.note_adopted(folder, &partners).await?;
+        }
         let mut reflagged = Vec::new();
         let uids: Vec<Uid> = wanted.iter().collect();
         for chunk in uids.chunks(2_000) {
@@ -271,8 +269,7 @@ impl MailboxWorker {
             }
             change.commit().await?;
         }
-        self.carry_flags(folder, reflagged, report).await?;
-        Ok(partners)
+        self.carry_flags(folder, reflagged, report).await
     }
 
     /// Finds the target UIDs of copies that the target did not tell when it stored them. Until then their intents stand:
@@ -364,11 +361,11 @@ impl MailboxWorker {
         Ok(fact.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
     }
 
-    async fn note_adopted(&mut self, folder: &Folder, uids: UidSet) -> Result<(), Trouble> {
+    async fn note_adopted(&mut self, folder: &Folder, uids: &UidSet) -> Result<(), Trouble> {
         if uids.is_empty() {
             return Ok(());
         }
-        let all = self.adopted(folder)?.union(&uids);
+        let all = self.adopted(folder)?.union(uids);
         let mut change = self.context.ledger.change();
         change.put_fact(&adopted_name(folder), serde_json::to_string(&all).unwrap_or_default());
         change.commit().await?;
@@ -401,6 +398,15 @@ enum Originals {
     AtSource,
     /// They cannot: all that is known is in the ledger.
     Gone,
+}
+
+/// Whose the copies are that are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// We made them.
+    Ours,
+    /// They were there before we came.
+    Adopted,
 }
 
 /// Why a whole folder is matched.

@@ -66,7 +66,10 @@ impl MailboxWorker {
     ) -> Result<Option<(Folder, Selected)>, Trouble> {
         let mut folder = folder.clone();
         let Some(selected) = self.select_if_there(&folder).await? else { return Ok(None) };
-        if folder.target_validity == Some(selected.uid_validity) || folder.target_validity.is_none() {
+        // With copies but without a UIDVALIDITY: the matching that found them was interrupted.
+        let unknown = folder.target_validity.is_none()
+            && self.context.ledger.counts(folder.mailbox, folder.id)?.mirrored == 0;
+        if folder.target_validity == Some(selected.uid_validity) || unknown {
             return Ok(Some((folder, selected)));
         }
         if let Some(known) = self.context.ledger.folder(folder.mailbox, folder.id)? {
@@ -74,7 +77,7 @@ impl MailboxWorker {
             folder.target_uid_next = known.target_uid_next;
         }
         if folder.target_validity != Some(selected.uid_validity) {
-            info!("UIDVALIDITY changed at the target; matching.");
+            info!("UIDs at the target are not those that are known; matching.");
             Box::pin(self.get_ready(&mut folder, report)).await?;
         }
         Ok(self.select_if_there(&folder).await?.map(|selected| (folder, selected)))

@@ -11,6 +11,7 @@ use tracing::info;
 use crate::look::{self, Fact};
 use crate::matching::{Candidate, pair};
 use crate::print::{Known, Print};
+use crate::reconcile::Whose;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
 
@@ -145,7 +146,7 @@ impl MailboxWorker {
         }
         let there = self.new_on_target(new, first, &known).await?;
         if !there.is_empty() {
-            self.match_up(new, &pending, &there, report).await?;
+            self.match_up(new, &pending, &there, Whose::Ours, report).await?;
         }
         Ok(())
     }

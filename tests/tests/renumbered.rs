@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use mailferry_tests::fault::{Rule, throttled};
 use mailferry_tests::stand::{Options, Person, Stand};
 use mailferry_tests::talk::Talk;
 
@@ -140,4 +141,32 @@ async fn what_another_tool_put_there_stays_under_its_new_uid() {
     stand.sync_again("B1", PATIENCE).await.unwrap();
     assert_eq!(subjects(&stand, &terry, "Work").await, ["Work-2", "Work-4"], "only ours went");
     no_body_passed(&stand);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_that_is_interrupted_is_done_again_and_what_was_there_stays() {
+    let mut stand = Stand::start(Options::default()).await.unwrap();
+    let terry = stand.add_person("terry.adams").unwrap();
+    let mut client = stand.talk_directly(&terry).await.unwrap();
+    let mut target = stand.look(&terry).await.unwrap();
+    client.say("CREATE Work").await.unwrap();
+    target.say("CREATE Work").await.unwrap();
+    for n in 1..=3 {
+        client.append("Work", "", &letter(&format!("Work-{n}"))).await.unwrap();
+        target.append("Work", "\\Answered", &letter(&format!("Work-{n}"))).await.unwrap();
+    }
+    // When their flags are to be brought in line, after they were found.
+    stand.target.relay.order(Rule::next("UID STORE", throttled(100)));
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    stand.synced_whole("B1", PATIENCE).await.unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    assert!(!stand.target.relay.has_orders(), "it was interrupted");
+    let flags: Vec<String> =
+        target.list("Work").await.unwrap().into_iter().map(|(_, flags, _)| flags).collect();
+    assert_eq!(flags, ["", "", ""]);
+    client.say("SELECT Work").await.unwrap();
+    client.say("UID STORE 1:* +FLAGS (\\Deleted)").await.unwrap();
+    client.say("EXPUNGE").await.unwrap();
+    stand.sync_again("B1", PATIENCE).await.unwrap();
+    assert_eq!(subjects(&stand, &terry, "Work").await, ["Work-1", "Work-2", "Work-3"]);
 }
