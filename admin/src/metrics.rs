@@ -2,6 +2,7 @@
 
 use crate::shape::{DomainStatus, Front, Metric, MetricKind};
 use mailferry_sync::batch::BatchStatus;
+use mailferry_sync::tenant::TargetStatus;
 use std::fmt::Write;
 
 /// The content type that Prometheus expects.
@@ -47,6 +48,27 @@ pub fn of_batches(batches: &[BatchStatus]) -> Vec<Metric> {
         }
     }
     metrics
+}
+
+/// Figures of the target.
+pub fn of_target(target: &TargetStatus) -> Vec<Metric> {
+    let gauge = |name, help, value: u32| Metric {
+        name,
+        help,
+        kind: MetricKind::Gauge,
+        labels: Vec::new(),
+        value: f64::from(value),
+    };
+    vec![
+        gauge("target_sessions", "Sessions open at the target.", target.sessions),
+        gauge(
+            "target_sessions_allowed",
+            "Sessions that there may be at this moment.",
+            target.sessions_allowed,
+        ),
+        gauge("target_sessions_max", "Sessions that there may be by the configuration.", target.sessions_max),
+        gauge("target_waiting", "Mailboxes that wait for a session at the target.", target.waiting),
+    ]
 }
 
 /// Figures of domains.

@@ -130,6 +130,9 @@ pub struct BatchDetail {
     pub mailboxes: Vec<MailboxStatus>,
     /// The gate as it stands.
     pub gate: Gate,
+    /// The sessions at the target, those of other batches too.
+    #[serde(default)]
+    pub target: TargetStatus,
 }
 
 /// Body of `POST /v1/batches/NAME/remove`.

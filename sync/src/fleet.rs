@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mailferry_ledger::{Endpoint, Ledger, Mailbox, MailboxId};
 use mailferry_spool::Spool;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -28,10 +28,13 @@ use tracing::Instrument;
 use crate::batch::Rate;
 use crate::error::{LocalError, PassError};
 use crate::export::{Step, Wanted};
+use crate::places::Errand;
 use crate::plan::MailboxPlan;
 use crate::progress::Snapshot;
 use crate::retry::{Again, Retried};
+use crate::turn::{Turn, Turns};
 use crate::verify::{Depth, VerifyReport};
+use crate::worker::Pass;
 
 #[cfg(test)]
 pub(crate) use crew::{Answer, Hired};
@@ -58,14 +61,7 @@ pub(crate) struct Yard {
     pub(crate) crew: Box<dyn Crew>,
     /// Time between incremental passes of a mailbox.
     pub(crate) interval: Duration,
-    places: Mutex<BTreeMap<String, Places>>,
-}
-
-/// How many may be at work at one endpoint.
-#[derive(Clone)]
-struct Places {
-    migrations: (u32, Arc<Semaphore>),
-    incremental_syncs: (u32, Arc<Semaphore>),
+    turns: Mutex<BTreeMap<String, Turns>>,
 }
 
 struct Driven {
@@ -89,7 +85,7 @@ pub(crate) struct Glance {
 
 impl Fleet {
     pub(crate) fn new(ledger: Ledger, spool: Spool, crew: Box<dyn Crew>, interval: Duration) -> Self {
-        let yard = Yard { ledger, spool, crew, interval, places: Mutex::default() };
+        let yard = Yard { ledger, spool, crew, interval, turns: Mutex::default() };
         Self { yard: Arc::new(yard), drivers: Arc::default(), meters: Arc::default() }
     }
 
@@ -148,8 +144,7 @@ impl Fleet {
         mailbox: MailboxId,
         endpoint: &Endpoint,
     ) -> Result<MailboxPlan, PassError> {
-        let place = self.yard.incremental_place(endpoint);
-        let _place = place.acquire_owned().await;
+        let _turn = self.yard.look(mailbox, endpoint).await;
         self.yard.crew.plan(mailbox, endpoint).0.await
     }
 
@@ -160,17 +155,22 @@ impl Fleet {
         endpoint: &Endpoint,
         depth: Depth,
     ) -> Result<VerifyReport, PassError> {
-        let (answer, answered) = oneshot::channel();
-        let order = Order::Verify(depth, answer);
-        let orders = self.drivers().get(&mailbox).map(|driven| driven.orders.clone());
-        if let Some(orders) = orders
-            && orders.send(order).await.is_ok()
-        {
-            return answered.await.unwrap_or(Err(PassError::Stopped));
+        loop {
+            let turn = self.yard.look(mailbox, endpoint).await;
+            let Some((orders, mut passing)) = self.orders(mailbox) else {
+                return self.yard.crew.verify(mailbox, endpoint, depth).0.await;
+            };
+            if *passing.borrow_and_update() {
+                // A pass may take days: others are to have this turn meanwhile.
+                drop(turn);
+                let _ = passing.wait_for(|passes| !passes).await; // Its end is told by the driver being gone, too.
+                continue;
+            }
+            let (answer, answered) = oneshot::channel();
+            if orders.send(Order::Verify(turn, depth, answer)).await.is_ok() {
+                return answered.await.unwrap_or(Err(PassError::Stopped));
+            }
         }
-        let place = self.yard.incremental_place(endpoint);
-        let _place = place.acquire_owned().await;
-        self.yard.crew.verify(mailbox, endpoint, depth).0.await
     }
 
     /// Hands skipped messages out of the source. It only reads, so it may run beside the mailbox's own worker.
@@ -181,8 +181,7 @@ impl Fleet {
         wanted: Wanted,
         out: mpsc::Sender<Step>,
     ) -> Result<(), PassError> {
-        let place = self.yard.incremental_place(endpoint);
-        let _place = place.acquire_owned().await;
+        let _turn = self.yard.look(mailbox, endpoint).await;
         self.yard.crew.export(mailbox, endpoint, wanted, out).0.await
     }
 
@@ -205,6 +204,14 @@ impl Fleet {
             }
             Some(_) | None => Err(PassError::Stopped),
         }
+    }
+
+    /// How a mailbox's driver is asked, and whether a pass of it runs.
+    fn orders(&self, mailbox: MailboxId) -> Option<(mpsc::Sender<Order>, watch::Receiver<bool>)> {
+        let drivers = self.drivers();
+        let driven = drivers.get(&mailbox).filter(|driven| !driven.task.is_finished())?;
+        let view = driven.view.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((driven.orders.clone(), view.passing.subscribe()))
     }
 
     /// What a mailbox is doing.
@@ -280,29 +287,16 @@ impl Yard {
         self.ledger.endpoint(name)?.ok_or(PassError::Local(LocalError::NoMailbox))
     }
 
-    fn migration_place(&self, endpoint: &Endpoint) -> Arc<Semaphore> {
-        self.places(endpoint).migrations.1
+    /// A turn for who only looks.
+    async fn look(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Turn {
+        self.turns(endpoint).take(Pass::Incremental, mailbox, Errand::Background).await
     }
 
-    fn incremental_place(&self, endpoint: &Endpoint) -> Arc<Semaphore> {
-        self.places(endpoint).incremental_syncs.1
-    }
-
-    /// The endpoint's places; new ones when its numbers were changed (those at work end in the old ones).
-    fn places(&self, endpoint: &Endpoint) -> Places {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let (migrations, syncs) =
-            (endpoint.max_concurrent_migrations.max(1), endpoint.max_concurrent_incremental_syncs.max(1));
-        let fresh = |count: u32| (count, Arc::new(Semaphore::new(count as usize)));
-        let known = places
-            .entry(endpoint.name.clone())
-            .or_insert_with(|| Places { migrations: fresh(migrations), incremental_syncs: fresh(syncs) });
-        if known.migrations.0 != migrations {
-            known.migrations = fresh(migrations);
-        }
-        if known.incremental_syncs.0 != syncs {
-            known.incremental_syncs = fresh(syncs);
-        }
+    /// The turns at an endpoint, by its numbers as they are now.
+    fn turns(&self, endpoint: &Endpoint) -> Turns {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = turns.entry(endpoint.name.clone()).or_insert_with(Turns::new);
+        known.adjust(endpoint);
         known.clone()
     }
 }

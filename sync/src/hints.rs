@@ -89,6 +89,11 @@ impl Hints {
         !known.everything && known.folders.is_empty() && known.bodies.is_empty() && known.transfers.is_empty()
     }
 
+    /// Whether an incremental pass is asked for.
+    pub(crate) fn wants_everything(&self) -> bool {
+        self.known().everything
+    }
+
     /// Whether an incremental pass is asked for; it serves everything.
     pub(crate) fn take_everything(&self) -> bool {
         let mut known = self.known();

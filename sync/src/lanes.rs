@@ -33,6 +33,7 @@ use crate::sides::{Source, Target};
 use crate::tenant::{Doing, Errand};
 use crate::transfer::Unknown;
 use crate::trouble::Trouble;
+use crate::turn::Turn;
 use crate::worker::{Claim, Deletions, MailboxWorker, PassReport};
 
 /// A lane has to be worth its logins: so many bytes to be copied beside the largest folder, for each.
@@ -103,6 +104,8 @@ struct Road {
     hints: Arc<Hints>,
     spool: Spool,
     mailbox: MailboxId,
+    /// Whether the pass's turn at the endpoint is over.
+    is_turn_over: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Road {
@@ -116,6 +119,7 @@ impl Road {
             hints: worker.hints.clone(),
             spool: worker.context.spool.clone(),
             mailbox: worker.mailbox,
+            is_turn_over: worker.turn.as_ref().and_then(Turn::over),
         }
     }
 
@@ -142,7 +146,8 @@ impl Road {
 
     /// Between windows.
     fn is_interrupted(&self) -> bool {
-        if self.hints.are_urgent(&self.spool, self.mailbox) {
+        let is_turn_over = self.is_turn_over.as_ref().is_some_and(|is_over| is_over());
+        if is_turn_over || self.hints.are_urgent(&self.spool, self.mailbox) {
             self.pause.cancel();
         }
         self.pause.is_cancelled()
@@ -299,6 +304,10 @@ impl MailboxWorker {
             loads = road.into_left();
             if !loads.is_empty() {
                 self.serve_hints(report).await?;
+                if self.turn.as_ref().is_some_and(Turn::is_over) {
+                    lanes.clear(); // Their sessions are others' now.
+                    self.await_turn(report).await?;
+                }
             }
         }
         Ok(())
@@ -471,32 +480,4 @@ impl MailboxWorker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lane_is_worth_its_logins_or_is_not_there() {
-        let mb = 1 << 20;
-        assert_eq!(worthwhile(&[], 4), 1);
-        assert_eq!(worthwhile(&[900 * mb], 4), 1, "one folder has one writer");
-        assert_eq!(worthwhile(&[900 * mb, mb], 4), 1, "a few messages beside wait their turn");
-        assert_eq!(worthwhile(&[900 * mb, 4 * mb], 4), 2);
-        assert_eq!(worthwhile(&[50 * mb; 3], 4), 3, "no more than folders");
-        assert_eq!(worthwhile(&[50 * mb; 12], 4), 4);
-        assert_eq!(worthwhile(&[50 * mb; 12], 1), 1);
-        assert_eq!(worthwhile(&[u64::MAX / 16; 12], usize::MAX), 12);
-    }
-
-    #[test]
-    fn what_was_refused_is_not_tried_again_for_a_while() {
-        let now = Instant::now();
-        let mut width = Width::default();
-        assert_eq!(width.at_most(4, now), 4);
-        width.refused(2, now);
-        assert_eq!(width.at_most(4, now), 2);
-        assert_eq!(width.at_most(1, now), 1);
-        width.refused(0, now);
-        assert_eq!(width.at_most(4, now), 1, "the first lane is always there");
-        assert_eq!(width.at_most(4, now + REFUSED), 4);
-    }
-}
+mod tests;

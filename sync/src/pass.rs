@@ -3,6 +3,8 @@
 //! Order of work: what is in doubt, then what users just did (whenever it comes up), then INBOX and the other
 //! folders, ascending UID in each.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use mailferry_imap::UidSet;
 use mailferry_ledger::{Folder, Message, MessageState, SkipReason, SourceMark};
@@ -13,6 +15,7 @@ use crate::error::{PassError, SideError};
 use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
 use crate::scan::{is_inbox, is_unmoved};
+use crate::tenant::Waits;
 use crate::throttle;
 use crate::trouble::Trouble;
 use crate::worker::{InboxRead, MailboxWorker, Pass, PassReport};
@@ -52,10 +55,9 @@ impl MailboxWorker {
 
     /// After trouble: either the way is free for another attempt, or the pass is over.
     pub(crate) async fn weather(&mut self, trouble: Trouble, attempt: &mut u32) -> Result<(), PassError> {
-        if let Some((complaint, words)) = trouble.complaint() {
-            self.context.target.tenant.on_complaint(self.mailbox, complaint, words);
+        if let Err(trouble) = self.heed(&trouble).await {
+            debug!(?trouble, "What the target said is not recorded.");
         }
-        self.hang_up_after(&trouble);
         let passing = trouble.is_passing();
         let never_connected = matches!(
             &trouble,
@@ -79,21 +81,13 @@ impl MailboxWorker {
             }
             Trouble::Local(local) => return Err(PassError::Local(local)),
             Trouble::Stopped => return Err(PassError::Stopped),
-            Trouble::Throttled { stated, text } => {
-                let (wait, strikes) = self.context.target.tenant.on_throttled(self.mailbox, stated, &text);
-                let ledger = &self.context.ledger;
-                let mut change = ledger.change();
-                let until = throttle::note(ledger, &mut change, self.mailbox, wait, strikes, &text)?;
+            Trouble::Throttled { text, .. } | Trouble::Waits(Waits { words: text, .. }) => {
+                let left =
+                    self.context.target.tenant.waits(self.mailbox).map_or(Duration::ZERO, |waits| waits.left);
+                let until = Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX);
                 self.progress.throttle(Some(until));
                 self.progress.say("throttled by the target");
-                info!(%until, "The target asks to wait.");
-                change.commit().await?;
                 return Err(PassError::Throttled { until, text });
-            }
-            Trouble::Waits(waits) => {
-                let until = Timestamp::now().checked_add(waits.left).unwrap_or(Timestamp::MAX);
-                self.progress.throttle(Some(until));
-                return Err(PassError::Throttled { until, text: waits.words });
             }
         };
         if !passing || never_connected || *attempt >= self.context.patience.attempts {
@@ -105,6 +99,25 @@ impl MailboxWorker {
         if !wait.is_zero() {
             self.progress.say("waiting before connecting anew");
             sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Draws the consequences of trouble that hold for everybody, and drops what it made useless.
+    pub(crate) async fn heed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
+        let tenant = self.context.target.tenant.clone();
+        // While the sessions that were too many still count.
+        if let Some((complaint, words)) = trouble.complaint() {
+            tenant.on_complaint(self.mailbox, complaint, words);
+        }
+        self.hang_up_after(trouble);
+        if let Trouble::Throttled { stated, text } = trouble {
+            let (wait, strikes) = tenant.on_throttled(self.mailbox, *stated, text);
+            let ledger = &self.context.ledger;
+            let mut change = ledger.change();
+            let until = throttle::note(ledger, &mut change, self.mailbox, wait, strikes, text)?;
+            info!(%until, "The target asks to wait.");
+            change.commit().await?;
         }
         Ok(())
     }

@@ -17,11 +17,12 @@ use book::{Book, PlaceId, Ticket};
 pub(crate) use book::{Doing, Errand};
 
 /// Places of one kind. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Places {
     shared: Arc<Mutex<Shared>>,
 }
 
+#[derive(Debug)]
 struct Shared {
     book: Book,
     waiters: BTreeMap<Ticket, oneshot::Sender<Place>>,
@@ -30,6 +31,7 @@ struct Shared {
 }
 
 /// A place that is held.
+#[derive(Debug)]
 pub struct Place {
     places: Places,
     id: PlaceId,
@@ -42,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) capacity: usize,
     pub(crate) in_use: usize,
     pub(crate) waiting: usize,
+    /// Of these, for what users did.
+    pub(crate) users: usize,
 }
 
 impl Places {
@@ -99,7 +103,12 @@ impl Places {
     pub(crate) fn tally(&self) -> Tally {
         let shared = self.shared();
         let book = &shared.book;
-        Tally { capacity: book.capacity(), in_use: book.in_use(), waiting: book.waiting() }
+        Tally {
+            capacity: book.capacity(),
+            in_use: book.in_use(),
+            waiting: book.waiting(),
+            users: book.users(),
+        }
     }
 
     /// Changes the book, hands out what became free, and tells those who are asked to go.
@@ -145,6 +154,12 @@ impl Place {
     /// Whether it should be given back soon: to be asked between two steps.
     pub fn is_wanted(&self) -> bool {
         self.places.is_wanted(self.id)
+    }
+
+    /// The same, to be asked by others than its holder.
+    pub(crate) fn asks(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (places, id) = (self.places.clone(), self.id);
+        move || places.is_wanted(id)
     }
 
     /// Ends when it should be given back. Whoever has had his time while he works is not waked by that: he asks.

@@ -95,3 +95,49 @@ fn record(ledger: &Ledger, mailbox: MailboxId) -> Result<Option<Record>, ReadErr
     // What does not read was not written by us.
     Ok(ledger.fact(&name(mailbox))?.and_then(|json| serde_json::from_str(&json).ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAILBOX: MailboxId = MailboxId(1);
+
+    #[tokio::test]
+    async fn what_is_obeyed_is_time_that_nobody_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let minutes = |minutes: i64| SignedDuration::from_mins(minutes);
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        let mut change = ledger.change();
+        change.put_mailbox(Mailbox::new(MAILBOX, "B1", "a@contoso.edu", "a"));
+        note(&ledger, &mut change, MAILBOX, Duration::from_secs(300), 2, "Request is throttled.").unwrap();
+        change.commit().await.unwrap();
+        let set = async |shown: SignedDuration, steady_by: SignedDuration| {
+            let mut change = ledger.change();
+            let mut record = record(&ledger, MAILBOX).unwrap().unwrap();
+            record.steady_until += steady_by;
+            change.put_fact(&name(MAILBOX), serde_json::to_string(&record).unwrap());
+            let until = Timestamp::now().checked_add(shown).unwrap();
+            change.update_mailbox(MAILBOX, move |mailbox| mailbox.throttled_until = Some(until));
+            change.commit().await.unwrap();
+            waits(&ledger, &ledger.mailbox(MAILBOX).unwrap().unwrap()).unwrap()
+        };
+        // The wall clock was put forward, or what it says was cleared: it waits all the same.
+        let (left, strikes) = set(minutes(-60), SignedDuration::ZERO).await.unwrap();
+        assert!((290..=300).contains(&left.left.as_secs()) && strikes == 2, "{left:?}");
+        assert_eq!(left.words, "Request is throttled.");
+        // Put back by an hour: it does not wait for that hour.
+        assert_eq!(set(minutes(60), minutes(-6)).await, None);
+        assert_eq!(of(&ledger, MAILBOX).unwrap().unwrap().times, 1);
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_of_an_older_version_waits_by_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        let mut mailbox = Mailbox::new(MAILBOX, "B1", "a@contoso.edu", "a");
+        assert_eq!(waits(&ledger, &mailbox).unwrap(), None);
+        mailbox.throttled_until = Timestamp::now().checked_add(SignedDuration::from_secs(60)).ok();
+        let (left, strikes) = waits(&ledger, &mailbox).unwrap().unwrap();
+        assert!((55..=60).contains(&left.left.as_secs()) && strikes == 0);
+    }
+}

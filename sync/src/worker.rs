@@ -6,12 +6,13 @@ use std::time::Duration;
 use mailferry_imap::MailboxId;
 use mailferry_ledger::Mailbox;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::context::WorkerContext;
+use crate::courtesy::place;
 use crate::error::{LocalError, PassError};
 use crate::fill::Closings;
 use crate::hints::Hints;
@@ -20,9 +21,9 @@ use crate::plan::MailboxPlan;
 use crate::progress::Progress;
 use crate::retry::{Again, Retried};
 use crate::sides::{Source, Target};
-use crate::tenant::{Doing, Errand, Place, Waits};
-use crate::throttle;
+use crate::tenant::{Doing, Errand};
 use crate::trouble::Trouble;
+use crate::turn::Turn;
 use crate::verify::{Courtesy, Depth, VerifyReport};
 
 /// How thorough a pass is.
@@ -39,11 +40,11 @@ pub enum Pass {
 #[derive(Debug)]
 pub enum Command {
     /// A pass.
-    Pass(Pass, oneshot::Sender<Result<PassReport, PassError>>),
+    Pass(Pass, Turn, oneshot::Sender<Result<PassReport, PassError>>),
     /// What a pass would do.
     Plan(oneshot::Sender<Result<MailboxPlan, PassError>>),
     /// Both sides compared.
-    Verify(Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
+    Verify(Turn, Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
     /// The operator's word: the next pass carries the held deletions over, whatever the cap.
     AllowDeletions(oneshot::Sender<()>),
     /// Messages become pending again where that makes sense.
@@ -140,6 +141,10 @@ pub struct MailboxWorker {
     pub(crate) progress: Arc<Progress>,
     pub(crate) source: Option<Source>,
     pub(crate) target: Option<Target>,
+    /// Its pass's turn at the endpoint.
+    pub(crate) turn: Option<Turn>,
+    /// Told when what clients did takes a whole first pass: that has its turn like others.
+    pub(crate) wish: Option<Arc<Notify>>,
     /// What it is at.
     pub(crate) errand: Errand,
     /// Whether it waits for its session at the target, or only has one that is spare.
@@ -166,6 +171,8 @@ impl MailboxWorker {
             progress: Arc::default(),
             source: None,
             target: None,
+            turn: None,
+            wish: None,
             errand: Errand::Background,
             claim: Claim::InTurn,
             hints: Arc::default(),
@@ -219,13 +226,7 @@ impl MailboxWorker {
             let linger = self.context.patience.linger;
             let connected = self.source.is_some() || self.target.is_some();
             self.turn_to(Doing::Rest);
-            let place = self.target.as_ref().map(|target| target.place.wanted());
-            let wanted = async move {
-                match place {
-                    Some(wanted) => wanted.await,
-                    None => std::future::pending().await,
-                }
-            };
+            let called_back = self.called_back();
             // Whoever is ready: busy clients must not keep commands waiting.
             tokio::select! {
                 () = spool.changed(self.mailbox) => {
@@ -246,8 +247,7 @@ impl MailboxWorker {
                     None => return,
                 },
                 () = sleep(linger), if connected => self.hang_up(),
-                // Others wait for a session.
-                () = wanted => self.target = None,
+                () = called_back => self.target = None,
             }
         }
     }
@@ -255,16 +255,19 @@ impl MailboxWorker {
     async fn obey(&mut self, command: Command) {
         self.turn_to(Doing::Work(Errand::Background));
         match command {
-            Command::Pass(pass, answer) => {
+            Command::Pass(pass, turn, answer) => {
+                self.turn = Some(turn);
                 // It serves what was hinted at so far, too.
                 self.hints.gather(&self.context.spool.clone(), self.mailbox);
                 self.hints.take_everything();
-                let _ = answer.send(self.pass(pass).await);
+                let report = self.pass(pass).await;
+                self.turn = None;
+                let _ = answer.send(report);
             }
             Command::Plan(answer) => {
                 let _ = answer.send(self.plan().await);
             }
-            Command::Verify(depth, answer) => {
+            Command::Verify(_turn, depth, answer) => {
                 let _ = answer.send(self.verify(depth, Courtesy::ServeHints).await);
             }
             Command::AllowDeletions(answer) => {
@@ -286,6 +289,11 @@ impl MailboxWorker {
         let mut attempt = 0;
         while !self.hints.is_empty() {
             let synced = self.context.ledger.folders(self.mailbox).is_ok_and(|folders| !folders.is_empty());
+            let takes_first_pass = !synced || self.hints.wants_everything() && self.has_no_full_pass();
+            if let Some(wish) = self.wish.as_ref().filter(|_| takes_first_pass) {
+                wish.notify_one();
+                return None;
+            }
             if !synced {
                 self.hints.take_everything();
             }
@@ -322,6 +330,10 @@ impl MailboxWorker {
         }
         self.progress.trouble(None);
         None
+    }
+
+    fn has_no_full_pass(&self) -> bool {
+        self.record().is_ok_and(|mailbox| mailbox.last_full.is_none())
     }
 
     async fn serve_doubts_and_hints(&mut self, report: &mut PassReport) -> Result<(), Trouble> {
@@ -373,41 +385,6 @@ impl MailboxWorker {
         self.target.as_mut().ok_or(Trouble::Stopped)
     }
 
-    /// Gives the session at the target back where others wait for theirs. To be called between two steps; the next one opens
-    /// it again, in turn.
-    pub(crate) fn make_way(&mut self) {
-        if self.target.as_ref().is_some_and(|target| target.place.is_wanted()) {
-            debug!("Others wait for a session at the target.");
-            self.target = None;
-        }
-    }
-
-    /// Whether the target has not asked this mailbox to wait, in this run of the daemon or in an earlier one.
-    pub(crate) fn may_contact_target(&self) -> Result<(), Trouble> {
-        match self.waits()? {
-            Some(waits) => Err(Trouble::Waits(waits)),
-            None => Ok(()),
-        }
-    }
-
-    fn waits(&self) -> Result<Option<Waits>, Trouble> {
-        let tenant = &self.context.target.tenant;
-        if let Some((waits, strikes)) = throttle::waits(&self.context.ledger, &self.record()?)? {
-            tenant.resume(self.mailbox, &waits, strikes);
-        }
-        Ok(tenant.waits(self.mailbox))
-    }
-
-    /// Says what this worker does from now on.
-    fn turn_to(&mut self, doing: Doing) {
-        if let Doing::Work(errand) = doing {
-            self.errand = errand;
-        }
-        if let Some(target) = &self.target {
-            target.place.turn_to(doing);
-        }
-    }
-
     /// Drops both sessions.
     pub(crate) fn hang_up(&mut self) {
         self.source = None;
@@ -427,19 +404,6 @@ impl MailboxWorker {
             Trouble::Replaced | Trouble::NoPlace | Trouble::Local(_) | Trouble::Stopped => {}
         }
     }
-}
-
-/// A place for a session at the target. A pass that waits for one goes first as soon as its user does something.
-async fn place(context: Arc<WorkerContext>, mailbox: MailboxId, errand: Errand) -> Place {
-    let (tenant, spool) = (&context.target.tenant, &context.spool);
-    let place = tokio::select! {
-        place = tenant.place(mailbox, errand) => place,
-        () = spool.changed(mailbox), if errand == Errand::Background => {
-            tenant.place(mailbox, Errand::Interactive).await
-        }
-    };
-    place.turn_to(Doing::Work(errand));
-    place
 }
 
 /// When the mirror tries again after trouble; the fleet's passes have their own clock.

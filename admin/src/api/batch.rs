@@ -31,7 +31,7 @@ pub(super) async fn show(
         let status = parts.batches.batch_status(&name)?;
         let mailboxes = parts.batches.mailboxes(Some(&name))?;
         let gate = parts.batches.gate(&name)?;
-        Ok::<_, BatchError>(BatchDetail { status, mailboxes, gate })
+        Ok::<_, BatchError>(BatchDetail { status, mailboxes, gate, target: parts.batches.target() })
     })
     .await
 }

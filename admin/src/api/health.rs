@@ -62,6 +62,7 @@ pub(super) async fn metrics(State(parts): State<Parts>) -> Result<Response, Prob
     let text = reading(move || {
         let mut all = metrics::of_front(&parts.views.front());
         all.extend(metrics::of_batches(&parts.batches.status()?));
+        all.extend(metrics::of_target(&parts.batches.target()));
         all.extend(metrics::of_domains(&dns::domains(&parts)?));
         all.extend(parts.views.metrics());
         Ok::<_, Problem>(metrics::text(&all))

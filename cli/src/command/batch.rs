@@ -1,6 +1,10 @@
 //! `batch …`.
 
-use super::{done, mailbox, operator, status::line, watch};
+use super::{
+    done, mailbox, operator,
+    status::{line, target},
+    watch,
+};
 use crate::{
     args::{Batch, Global},
     client::{Daemon, segment},
@@ -279,6 +283,9 @@ fn detail(found: &BatchDetail) -> String {
     }
     text.push('\n');
     text.push_str(&mailbox::table(&found.mailboxes).text());
+    if found.target.reduced.is_some() || found.target.waiting > 0 {
+        text.push_str(&format!("\n{}", target(&found.target)));
+    }
     text.push_str(&early(&found.mailboxes));
     text.push_str(&format!("\n{}\n", output_lines(&found.gate.to_string())));
     text

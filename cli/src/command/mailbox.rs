@@ -161,6 +161,21 @@ fn human(found: &MailboxDetail, skipped: Option<()>) -> String {
     if !detail.is_empty() {
         text.push_str(&format!("detail       {}\n", output::printable(&detail)));
     }
+    if let Some(throttling) = &status.throttling {
+        text.push_str(&format!(
+            "throttled    {} times, last at {}: {}\n",
+            number(throttling.times),
+            moment(Some(throttling.last)),
+            output::printable(&throttling.words),
+        ));
+    }
+    if status.sessions > 0 {
+        text.push_str(&format!(
+            "sessions     {} at Office 365, {} allowed\n",
+            number(status.sessions.into()),
+            number(status.sessions_allowed.into()),
+        ));
+    }
     text.push_str(&format!(
         "messages     {} of {} mirrored ({} of {}), {} pending, {} skipped, {} gone\n\n",
         number(tally.messages_done),

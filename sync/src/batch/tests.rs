@@ -45,15 +45,15 @@ impl Crew for Willing {
                     command = commands.recv() => command,
                 };
                 match command {
-                    Some(Command::Pass(_, answer)) => answer.send(Ok(well())).unwrap(),
-                    Some(Command::Verify(_, answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
+                    Some(Command::Pass(_, _, answer)) => answer.send(Ok(well())).unwrap(),
+                    Some(Command::Verify(_, _, answer)) => answer.send(Ok(VerifyReport::default())).unwrap(),
                     Some(Command::Retry(_, answer)) => answer.send(Ok(Retried::default())).unwrap(),
                     Some(Command::Plan(_) | Command::AllowDeletions(_)) => {}
                     None => return,
                 }
             }
         };
-        Ok(Hired { progress: Arc::new(Progress::default()), run: Box::pin(run) })
+        Ok(Hired { wish: Arc::default(), progress: Arc::new(Progress::default()), run: Box::pin(run) })
     }
 
     fn plan(&self, mailbox: MailboxId, _: &Endpoint) -> Answer<MailboxPlan> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mailferry_imap::net::{self, Server, TlsClient};
 use mailferry_ledger::{Endpoint, Ledger, MailboxId, Security, Trust, Vault};
 use mailferry_spool::Spool;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{DeletionCap, Limits, Patience, SourceAccess, TargetAccess, WorkerContext};
@@ -25,6 +25,8 @@ pub(crate) struct Answer<T>(pub(crate) Pin<Box<dyn Future<Output = Result<T, Pas
 pub(crate) struct Hired {
     /// Its live figures.
     pub(crate) progress: Arc<Progress>,
+    /// It wants a whole first pass for what clients did.
+    pub(crate) wish: Arc<Notify>,
     /// Its loop.
     pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -104,8 +106,10 @@ impl Crew for Workers {
         commands: mpsc::Receiver<Command>,
         shutdown: CancellationToken,
     ) -> Result<Hired, PassError> {
-        let worker = self.worker(mailbox, endpoint)?;
-        Ok(Hired { progress: worker.progress(), run: Box::pin(worker.run(commands, shutdown)) })
+        let mut worker = self.worker(mailbox, endpoint)?;
+        let wish = Arc::new(Notify::new());
+        worker.wish = Some(wish.clone());
+        Ok(Hired { progress: worker.progress(), wish, run: Box::pin(worker.run(commands, shutdown)) })
     }
 
     fn plan(&self, mailbox: MailboxId, endpoint: &Endpoint) -> Answer<MailboxPlan> {

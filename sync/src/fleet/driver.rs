@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mailferry_dnscheck::Moment;
 use mailferry_ledger::{Change, Endpoint, Mailbox, MailboxId, MailboxState, ReadError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,11 @@ use super::schedule::{Failure, Schedule};
 use crate::credentials::{Known, Pick};
 use crate::error::{LocalError, PassError, SideError};
 use crate::evidence;
+use crate::places::Errand;
 use crate::progress::Progress;
 use crate::retry::{Again, Retried};
+use crate::throttle;
+use crate::turn::Turn;
 use crate::verify::{Depth, VerifyReport};
 use crate::worker::{Command, InboxRead, Pass, PassReport};
 
@@ -35,7 +38,7 @@ pub(super) enum Order {
     /// A pass at once.
     SyncNow,
     /// A comparison of both sides.
-    Verify(Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
+    Verify(Turn, Depth, oneshot::Sender<Result<VerifyReport, PassError>>),
     /// Held deletions go.
     AllowDeletions(oneshot::Sender<()>),
     /// Messages are tried again.
@@ -47,6 +50,8 @@ pub(super) enum Order {
 pub(super) struct View {
     pub(super) progress: Option<Arc<Progress>>,
     pub(super) retry_at: Option<Timestamp>,
+    /// A pass runs.
+    pub(super) passing: watch::Sender<bool>,
 }
 
 pub(super) struct Driver {
@@ -61,18 +66,19 @@ pub(super) struct Driver {
     worker: Option<Running>,
     /// Asked for another pass while one runs.
     again: bool,
+    /// What the next pass is for.
+    errand: Errand,
 }
 
 enum Step {
     Idle,
-    Queueing(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
+    Queueing(Pin<Box<dyn Future<Output = Option<Turn>> + Send>>),
     Passing(Passing),
 }
 
 struct Passing {
     pass: Pass,
     began: Moment,
-    _place: Option<OwnedSemaphorePermit>,
     answer: oneshot::Receiver<Result<PassReport, PassError>>,
 }
 
@@ -81,13 +87,16 @@ struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
     idle_at: Instant,
+    wish: Arc<Notify>,
 }
 
 enum Event {
     Stop,
     Order(Order),
     Due,
-    Place(Option<OwnedSemaphorePermit>),
+    Turn(Option<Turn>),
+    /// The mirror needs a pass for what clients did.
+    Wish,
     Passed(Result<Result<PassReport, PassError>, oneshot::error::RecvError>),
     /// A client did something and there is no worker.
     Seen,
@@ -107,10 +116,9 @@ impl Driver {
         stop: CancellationToken,
     ) -> Self {
         let mut schedule = Schedule::new(Instant::now().into_std(), yard.interval);
-        if let Some(until) = mailbox.throttled_until
-            && until > Timestamp::now()
-        {
-            schedule.on_throttled(instant(until).into_std());
+        // What cannot be read now is asked again before the target is.
+        if let Ok(Some((waits, _))) = throttle::waits(&yard.ledger, mailbox) {
+            schedule.on_throttled((Instant::now() + waits.left).into_std());
         }
         Self {
             id: mailbox.id,
@@ -123,16 +131,22 @@ impl Driver {
             step: Step::Idle,
             worker: None,
             again: false,
+            errand: Errand::Background,
         }
     }
 
     pub(super) async fn drive(mut self) {
         loop {
+            let passes = matches!(self.step, Step::Passing(_));
+            self.view(|view| {
+                view.passing.send_if_modified(|known| std::mem::replace(known, passes) != passes);
+            });
             match self.next().await {
                 Event::Stop => break,
                 Event::Order(order) => self.obey(order).await,
                 Event::Due => self.queue(),
-                Event::Place(place) => self.begin(place).await,
+                Event::Turn(turn) => self.begin(turn).await,
+                Event::Wish => self.grant_wish(),
                 Event::Passed(outcome) => self.passed(outcome).await,
                 Event::Seen => self.mirror().await,
                 Event::Idle => self.dismiss().await,
@@ -152,6 +166,7 @@ impl Driver {
         let due = Instant::from_std(schedule.due());
         let mirrors_from = schedule.mirrors_from();
         let has_worker = worker.is_some();
+        let wish = worker.as_ref().map(|worker| worker.wish.clone());
         let idle_at = worker.as_ref().map_or_else(Instant::now, |worker| worker.idle_at);
         tokio::select! {
             biased;
@@ -159,6 +174,7 @@ impl Driver {
             event = step.next() => event,
             order = orders.recv() => order.map_or(Event::Stop, Event::Order),
             () = ended(worker), if has_worker => Event::Lost,
+            () = wished(wish) => Event::Wish,
             () = tokio::time::sleep_until(due), if is_idle => Event::Due,
             () = seen(yard, *id, mirrors_from), if !has_worker => Event::Seen,
             () = tokio::time::sleep_until(idle_at), if is_idle && has_worker => Event::Idle,
@@ -171,7 +187,7 @@ impl Driver {
                 Step::Passing(_) => self.again = true,
                 Step::Idle | Step::Queueing(_) => self.schedule.on_asked(now()),
             },
-            Order::Verify(depth, answer) => self.command(Command::Verify(depth, answer)).await,
+            Order::Verify(turn, depth, answer) => self.command(Command::Verify(turn, depth, answer)).await,
             Order::AllowDeletions(answer) => {
                 self.command(Command::AllowDeletions(answer)).await;
                 self.again = matches!(self.step, Step::Passing(_));
@@ -201,19 +217,27 @@ impl Driver {
 
     fn queue(&mut self) {
         let yard = self.yard.clone();
-        let (id, endpoint) = (self.id, self.endpoint.clone());
+        let (id, endpoint, errand) = (self.id, self.endpoint.clone(), self.errand);
         self.step = Step::Queueing(Box::pin(async move {
             let endpoint = yard.endpoint(&endpoint).ok()?;
-            let places = match kind(yard.ledger.mailbox(id).ok()??.last_full) {
-                Pass::Full => yard.migration_place(&endpoint),
-                Pass::Incremental => yard.incremental_place(&endpoint),
-            };
-            places.acquire_owned().await.ok()
+            let pass = kind(yard.ledger.mailbox(id).ok()??.last_full);
+            Some(yard.turns(&endpoint).take(pass, id, errand).await)
         }));
     }
 
-    async fn begin(&mut self, place: Option<OwnedSemaphorePermit>) {
+    /// What a user did goes before the passes of others.
+    fn grant_wish(&mut self) {
+        let before = std::mem::replace(&mut self.errand, Errand::Interactive);
+        match self.step {
+            Step::Idle => self.schedule.on_wished(now()),
+            Step::Queueing(_) if before == Errand::Background => self.queue(),
+            Step::Queueing(_) | Step::Passing(_) => {}
+        }
+    }
+
+    async fn begin(&mut self, turn: Option<Turn>) {
         self.step = Step::Idle;
+        self.errand = Errand::Background;
         let mailbox = match self.yard.ledger.mailbox(self.id) {
             Ok(Some(mailbox)) => mailbox,
             Ok(None) => return self.stop.cancel(),
@@ -223,6 +247,7 @@ impl Driver {
             return self.failed(&error).await;
         }
         let pass = kind(mailbox.last_full);
+        let waits = matches!(throttle::waits(&self.yard.ledger, &mailbox), Ok(Some(_)));
         let state = match pass {
             Pass::Full => MailboxState::Syncing,
             Pass::Incremental => MailboxState::IncrementalSyncing,
@@ -230,7 +255,7 @@ impl Driver {
         self.record(move |mailbox| {
             mailbox.state = state;
             // The mirror may have been told to wait; whoever is killed now must still know of it.
-            mailbox.throttled_until = mailbox.throttled_until.filter(|until| *until > Timestamp::now());
+            mailbox.throttled_until = mailbox.throttled_until.filter(|_| waits);
         })
         .await;
         self.view(|view| view.retry_at = None);
@@ -240,10 +265,12 @@ impl Driver {
             Ok(began) => began,
             Err(error) => return self.failed(&error.into()).await,
         };
+        // Without one the endpoint is gone, and hiring failed before.
+        let Some(turn) = turn else { return self.lost().await };
         if let Some(worker) = &self.worker
-            && worker.commands.try_send(Command::Pass(pass, answer)).is_ok()
+            && worker.commands.try_send(Command::Pass(pass, turn, answer)).is_ok()
         {
-            self.step = Step::Passing(Passing { pass, began, _place: place, answer: answered });
+            self.step = Step::Passing(Passing { pass, began, answer: answered });
             return;
         }
         self.lost().await;
@@ -292,7 +319,8 @@ impl Driver {
         change.update_mailbox(self.id, move |mailbox| {
             mailbox.state = MailboxState::Synced;
             mailbox.error = None;
-            mailbox.throttled_until = None;
+            // A plan beside it may have been told to wait.
+            mailbox.throttled_until = mailbox.throttled_until.filter(|until| *until > Timestamp::now());
             // What reached the source later than the beginning may have been missed: only this much is promised.
             mailbox.last_synced = Some(began.at);
             if pass == Pass::Full {
@@ -395,7 +423,7 @@ impl Driver {
         self.view(|view| view.progress = Some(hired.progress));
         let task = tokio::spawn(tracing::Instrument::in_current_span(hired.run));
         let idle_at = Instant::now() + LINGER;
-        self.worker = Some(Running { commands, shutdown, task, idle_at });
+        self.worker = Some(Running { commands, shutdown, task, idle_at, wish: hired.wish });
         Ok(())
     }
 
@@ -433,9 +461,16 @@ impl Step {
     async fn next(&mut self) -> Event {
         match self {
             Self::Idle => std::future::pending().await,
-            Self::Queueing(place) => Event::Place(place.await),
+            Self::Queueing(turn) => Event::Turn(turn.await),
             Self::Passing(passing) => Event::Passed((&mut passing.answer).await),
         }
+    }
+}
+
+async fn wished(wish: Option<Arc<Notify>>) {
+    match wish {
+        Some(wish) => wish.notified().await,
+        None => std::future::pending().await,
     }
 }
 

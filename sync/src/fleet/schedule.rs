@@ -81,6 +81,11 @@ impl Schedule {
         *self = Self::new(now, self.interval);
     }
 
+    /// What clients did takes a pass: as soon as the last failure allows it.
+    pub(crate) fn on_wished(&mut self, now: Instant) {
+        self.due = self.due.min(self.blocked.map_or(now, |until| until.max(now)));
+    }
+
     fn block(&mut self, until: Instant) {
         self.due = until;
         self.blocked = Some(until);
@@ -105,6 +110,8 @@ mod tests {
         assert_eq!(schedule.due(), start);
         schedule.on_done(start + secs(10));
         assert_eq!(schedule.due(), start + secs(10) + DAY);
+        schedule.on_wished(start + secs(15));
+        assert_eq!(schedule.due(), start + secs(15));
         schedule.on_asked(start + secs(20));
         assert_eq!(schedule.due(), start + secs(20));
     }
@@ -140,6 +147,8 @@ mod tests {
         schedule.on_asked(start + secs(2));
         assert_eq!(schedule.due(), start + secs(300));
         assert_eq!(schedule.mirrors_from(), Some(start + secs(300)));
+        schedule.on_wished(start + secs(3));
+        assert_eq!(schedule.due(), start + secs(300), "a wish of the mirror changes nothing, either");
         schedule.on_asked(start + secs(301));
         assert_eq!(schedule.due(), start + secs(301));
     }

@@ -124,6 +124,11 @@ impl Book {
         self.held.values().filter(|held| held.owner == owner).count()
     }
 
+    /// How many of these for what users did.
+    pub(crate) fn users(&self) -> usize {
+        self.interactive.len()
+    }
+
     /// How many mailboxes have a place.
     pub(crate) fn owners(&self) -> usize {
         self.held.values().map(|held| held.owner).collect::<BTreeSet<_>>().len()

@@ -24,7 +24,7 @@ async fn who_waits_gets_the_next_place_and_who_leaves_gets_none() {
     assert_eq!(places.tally().waiting, 1);
     drop(first);
     let third = third.await.unwrap();
-    assert_eq!(places.tally(), Tally { capacity: 1, in_use: 1, waiting: 0 });
+    assert_eq!(places.tally(), Tally { capacity: 1, in_use: 1, waiting: 0, users: 0 });
     drop(third);
     assert_eq!(places.tally().in_use, 0);
 }
@@ -37,7 +37,7 @@ async fn a_place_that_was_given_to_who_just_left_goes_to_the_next() {
     assert!(futures_once(&mut second).is_none());
     drop(first); // Given to the second, who is dropped before he looks.
     drop(second);
-    assert_eq!(places.tally(), Tally { capacity: 1, in_use: 0, waiting: 0 });
+    assert_eq!(places.tally(), Tally { capacity: 1, in_use: 0, waiting: 0, users: 0 });
     drop(places.take(mailbox(3), Errand::Background).await);
 }
 

@@ -93,6 +93,9 @@ pub(crate) struct Shared {
     rewritten: AtomicU64,
     /// Connections that ended since too much was refused on them.
     given_up: AtomicU64,
+    /// Connections at this moment, and the most there were.
+    open: AtomicU64,
+    most_open: AtomicU64,
     minutes: Mutex<Option<Vec<String>>>,
     began: Instant,
 }
@@ -139,6 +142,8 @@ impl Relay {
             rewrites: AtomicBool::new(false),
             rewritten: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            most_open: AtomicU64::new(0),
             minutes: Mutex::default(),
             began: Instant::now(),
         });
@@ -187,6 +192,11 @@ impl Relay {
     /// How many connections were ended since ten APPENDs had been refused on them; only in Exchange's dress.
     pub fn given_up(&self) -> u64 {
         self.shared.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The most connections that there were at once. Their ends are seen a moment late.
+    pub fn most_open(&self) -> u64 {
+        self.shared.most_open.load(Ordering::Relaxed)
     }
 
     /// From now on every line that passes is written down, bodies left out.

@@ -38,7 +38,10 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, end: Cancellatio
                 let token = locked(&shared.connections).clone();
                 let shared = Arc::clone(&shared);
                 locked(&shared.counts).connections += 1;
+                let open = shared.open.fetch_add(1, Ordering::Relaxed) + 1;
+                shared.most_open.fetch_max(open, Ordering::Relaxed);
                 connections.spawn(async move {
+                    let _open = Open(Arc::clone(&shared));
                     tokio::select! {
                         () = token.cancelled() => {}
                         // A connection that ends with an error ends: that is what its client sees as well.
@@ -47,6 +50,15 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, end: Cancellatio
                 });
             }
         }
+    }
+}
+
+/// One connection.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Front {
 /// What differs from stand to stand: lines for sections of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Lines of `[target]`.
+    pub target: String,
     /// Lines of `[proxy]`.
     pub proxy: String,
     /// Lines of `[sync]`.
@@ -104,6 +106,7 @@ client_id = "{CLIENT_ID}"
 {proof}
 token_url = "{token_url}"
 ca_file = "{ca}"
+{more_target}
 [proxy]
 endpoint = "{ENDPOINT}"
 listen = [{{ address = "{imaps}", security = "ssl" }}, {{ address = "{imap}", security = "tls" }}]
@@ -127,6 +130,7 @@ level = "{level}"
             imap = self.imap,
             certificate = self.leaf.certificate_file.display(),
             key = self.leaf.private_key_file.display(),
+            more_target = self.options.target,
             proxy = self.options.proxy,
             sync = self.options.sync,
             spool = self.options.spool,
