@@ -5,10 +5,11 @@
 # make bench       both benches (release build):
 # make bench-sync  the copy beside mbsync and a bare pump, on the same servers
 # make bench-proxy the proxy beside haproxy, Dovecot's proxy and nginx before the same source
+# make bench-big   a mailbox of 600,000 messages: time, memory and commands of each kind of pass (half an hour)
 # make fuzz        each fuzz target for FUZZ_TIME seconds (600), or only FUZZ_TARGETS; needs `cargo install cargo-fuzz`
 # make acceptance  the long runs: 10,000 messages of 700 MB, 50 kills, 5,000 silent connections (release build)
 
-.PHONY: demo test ci lint bench bench-sync bench-proxy fuzz acceptance packages-demo packages-test packages-bench
+.PHONY: demo test ci lint bench bench-sync bench-proxy bench-big fuzz acceptance packages-demo packages-test packages-bench
 .NOTPARALLEL:
 
 # One selection of packages for every goal: another one would build dependencies again with other features.
@@ -38,6 +39,10 @@ bench-sync: packages-bench
 bench-proxy: packages-bench
 	cargo build --release --workspace --bins --locked
 	$(TARGET)/release/mailferry-bench-proxy
+
+bench-big: packages-bench
+	cargo build --release --workspace --bins --locked
+	$(TARGET)/release/mailferry-bench-big
 
 # On the stable compiler: without a sanitizer, which would watch unsafe code, and there is none.
 FUZZ_TIME ?= 600

@@ -1,5 +1,6 @@
 //! What the benches share: a client that does as little as it can, and what processes use.
 
+pub mod desk;
 pub mod session;
 pub mod tls;
 pub mod usage;

@@ -143,6 +143,15 @@ pub enum Security {
     Tls,
 }
 
+/// How an administrator opens somebody else's mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdminLogin {
+    /// By the name as it stands (Dovecot's master users).
+    Name,
+    /// By SASL PLAIN, with the user for the identity (Cyrus, Zimbra).
+    Authzid,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Endpoint {
     /// Connect to a source server and say what it is; nothing is stored. Needs no daemon.
@@ -165,6 +174,9 @@ pub enum Endpoint {
         /// What stands between user and administrator in UserName, such as the * of terry.adams*mailadmin.
         #[arg(long, value_name = "CHARACTER", default_value_t = default_admin_separator())]
         admin_separator: char,
+        /// How an administrator logs in with such a UserName.
+        #[arg(long, value_enum, default_value_t = AdminLogin::Name)]
+        admin_login: AdminLogin,
     },
     /// All endpoints.
     List,

@@ -156,6 +156,26 @@ impl UidSet {
         self.difference(&self.difference(other))
     }
 
+    /// The same set in parts of at most so many UIDs each, ascending.
+    pub fn parts(&self, most: u32) -> impl Iterator<Item = Self> + '_ {
+        let most = most.max(1);
+        let mut ranges = self.ranges.iter().copied();
+        let mut rest: Option<Range> = ranges.next();
+        std::iter::from_fn(move || {
+            let mut part = Self::new();
+            let mut room = most;
+            while room > 0
+                && let Some(Range { first, last }) = rest
+            {
+                let end = last.min(first.saturating_add(room - 1));
+                part.ranges.push(Range { first, last: end });
+                room -= end - first + 1;
+                rest = if end < last { Some(Range { first: end + 1, last }) } else { ranges.next() };
+            }
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
     /// The wire form in pieces of at most `max_wire_bytes` each (a single range may need up to 21).
     pub fn chunks(&self, max_wire_bytes: usize) -> impl Iterator<Item = String> + '_ {
         let mut ranges = self.ranges.iter().map(ToString::to_string).peekable();
@@ -343,6 +363,15 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_the_set() {
+        let parts = |wire: &str, most| set(wire).parts(most).map(|part| part.to_string()).collect::<Vec<_>>();
+        assert_eq!(parts("1:5,7,9:12", 3), ["1:3", "4:5,7", "9:11", "12"]);
+        assert_eq!(parts("1:5", 9), ["1:5"]);
+        assert_eq!(parts("4294967290:4294967295", 4), ["4294967290:4294967293", "4294967294:4294967295"]);
+        assert_eq!(UidSet::new().parts(3).count(), 0);
+    }
+
+    #[test]
     fn copyuid_pairs_keep_the_order_in_which_they_are_written() {
         let found: Vec<_> = pairs("304,319:320,2", "3956:3958,1").collect();
         assert_eq!(found, [(304, 3956), (319, 3957), (320, 3958), (2, 1)].map(|(a, b)| (uid(a), uid(b))));
@@ -377,6 +406,11 @@ mod tests {
             prop_assert!(a.difference(&b).iter().eq(model_a.difference(&model_b).copied()));
             prop_assert!(a.intersection(&b).iter().eq(model_a.intersection(&model_b).copied()));
             prop_assert!((1..70).all(|n| a.contains(uid(n)) == model_a.contains(&uid(n))));
+            for most in [1, 3, 1_000] {
+                let parts: Vec<UidSet> = a.parts(most).collect();
+                prop_assert!(parts.iter().all(|part| (1..=u64::from(most)).contains(&part.len())));
+                prop_assert_eq!(parts.iter().fold(UidSet::new(), |all, part| all.union(part)), a.clone());
+            }
             prop_assert!(a.ranges.windows(2).all(|pair| pair[0].last + 1 < pair[1].first));
             prop_assert_eq!(a.union(&b), model_a.union(&model_b).copied().collect::<UidSet>());
             if !a.is_empty() {

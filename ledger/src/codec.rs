@@ -22,7 +22,8 @@ use crate::error::{CommitError, ReadError};
 use crate::ledger::Rebuilt;
 use crate::message::{Counts, Intent, Message, SkippedFacts};
 use crate::record::{
-    Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation, Security, Trust,
+    AdminLogin, Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, Note, Observation, Security,
+    Trust,
 };
 
 /// The longest short record.
@@ -110,11 +111,29 @@ impl From<BatchV1> for Batch {
 
 impl Stored for Endpoint {
     const KIND: &'static str = "endpoint";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn earlier(version: u8, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
-        (version == 1)
-            .then(|| postcard::take_from_bytes::<EndpointV1>(bytes).map(|(old, rest)| (old.into(), rest)))
+        let first = || postcard::take_from_bytes::<EndpointV1>(bytes).map(|(old, rest)| (old.into(), rest));
+        let second = || postcard::take_from_bytes::<EndpointV2>(bytes).map(|(old, rest)| (old.into(), rest));
+        match version {
+            1 => Some(first()),
+            2 => Some(second()),
+            _ => None,
+        }
+    }
+}
+
+/// An endpoint before administrators could log in by an identity of their own: what the first version had, and a separator.
+#[derive(Serialize, Deserialize)]
+struct EndpointV2 {
+    old: EndpointV1,
+    admin_separator: char,
+}
+
+impl From<EndpointV2> for Endpoint {
+    fn from(old: EndpointV2) -> Self {
+        Self { admin_separator: old.admin_separator, ..old.old.into() }
     }
 }
 
@@ -143,6 +162,7 @@ impl From<EndpointV1> for Endpoint {
             max_concurrent_incremental_syncs: old.max_concurrent_incremental_syncs,
             learn_credentials: old.learn_credentials,
             admin_separator: Self::ADMIN_SEPARATOR,
+            admin_login: AdminLogin::Name,
         }
     }
 }
@@ -300,7 +320,10 @@ mod tests {
         let endpoint: Endpoint = decode(&bytes).unwrap();
         assert_eq!((endpoint.admin_separator, endpoint.learn_credentials), ('*', true));
         assert_eq!(decode::<Endpoint>(&encode(&endpoint).unwrap()).unwrap(), endpoint);
-        assert!(matches!(decode::<Endpoint>(&[3]), Err(ReadError::Newer { version: 3, .. })));
+        let second = EndpointV2 { old, admin_separator: '%' };
+        let second: Endpoint = decode(&postcard::to_extend(&second, vec![2]).unwrap()).unwrap();
+        assert_eq!(second, Endpoint { admin_separator: '%', ..endpoint });
+        assert!(matches!(decode::<Endpoint>(&[4]), Err(ReadError::Newer { version: 4, .. })));
     }
 
     #[test]

@@ -41,12 +41,12 @@ mod vault;
 pub use change::Change;
 pub use error::{CommitError, OpenError, ReadError};
 pub use ledger::{Health, Ledger, Opened, Rebuilt};
-pub use login::{Found, Strength, UserName};
+pub use login::{Found, Strength, UserName, user_and_admin};
 pub use mailferry_imap::{MailboxId, Uid, UidValidity};
 pub use message::{Counts, Fingerprint, Intent, Message, MessageState, SkipReason, Skipped, SkippedFacts};
 pub use record::{
-    Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, MailboxState, Note, Observation, Route,
-    Security, SourceMark, Trust,
+    AdminLogin, Batch, BatchState, Endpoint, Folder, FolderId, Learned, Mailbox, MailboxState, Note,
+    Observation, Route, Security, SourceMark, Trust,
 };
 pub use scan::{Intents, Messages, SkippedMessages};
 pub use vault::{Sealed, Vault, VaultError};

@@ -78,6 +78,12 @@ pub(crate) fn logins(mailbox: &Mailbox, separator: char) -> Vec<(Strength, Strin
     logins
 }
 
+/// The user and the administrator in a `UserName` of the form `User*Admin`.
+pub fn user_and_admin(user_name: &str, separator: char) -> Option<(&str, &str)> {
+    let (user, admin) = user_name.split_once(separator)?;
+    (!user.is_empty() && !admin.is_empty()).then_some((user, admin))
+}
+
 /// What a `UserName` is, and the user in it: `user`, `Domain/Admin/User` (Exchange, with either slash), `User*Admin`
 /// (Dovecot and others, with any separator), `#user@domain#Admin#` (Mirapoint). `Domain/User` and `Domain\User` are names by
 /// which the user may log in with either slash, or without the domain.

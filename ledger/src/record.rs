@@ -89,6 +89,28 @@ pub struct Endpoint {
     pub learn_credentials: bool,
     /// What stands between user and administrator in a `UserName` (`User*Admin`).
     pub admin_separator: char,
+    /// How an administrator logs in.
+    pub admin_login: AdminLogin,
+}
+
+/// How an administrator opens somebody else's mailbox with a `UserName` of the form `User*Admin`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminLogin {
+    /// By that name: the server parts it (Dovecot's master users).
+    #[default]
+    Name,
+    /// By SASL PLAIN, as the administrator with the user for the authorisation identity (RFC 4616): Cyrus, Zimbra.
+    Authzid,
+}
+
+impl fmt::Display for AdminLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "name",
+            Self::Authzid => "authzid",
+        })
+    }
 }
 
 impl Endpoint {

@@ -11,6 +11,9 @@ use crate::error::SideError;
 use crate::trouble::Trouble;
 use crate::worker::{Deletions, MailboxWorker, PassReport};
 
+/// How many copies are deleted, or records changed, at once.
+const AT_ONCE: u32 = 2_000;
+
 /// A mirrored message whose flags at the source are not those that were carried over last.
 pub(crate) struct Reflagged {
     pub(crate) uid: Uid,
@@ -67,7 +70,7 @@ impl MailboxWorker {
                 }
             }
         }
-        for chunk in changed.chunks(2_000) {
+        for chunk in changed.chunks(AT_ONCE as usize) {
             let mut change = self.context.ledger.change();
             for Reflagged { uid, message, flags } in chunk {
                 if message.state == (MessageState::Mirrored { target_uid: None }) {
@@ -113,8 +116,6 @@ impl MailboxWorker {
         // Or what is said of its copies is of yesterday.
         let known = self.open_known(folder, report).await?.map(|(known, _)| known);
         let folder = known.as_ref().unwrap_or(folder);
-        let mut copies: Vec<(Uid, Message, Uid)> = Vec::new();
-        let mut change = ledger.change();
         let mut adopted = self.adopted(folder)?;
         for other in ledger.folders(self.mailbox)? {
             // Two folders of the source never share one of the target but while one takes the other's place.
@@ -122,35 +123,56 @@ impl MailboxWorker {
                 adopted = adopted.union(&self.known_target_uids(&other)?);
             }
         }
-        for uid in vanished.iter() {
-            let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
-            match message.state {
-                MessageState::Mirrored { target_uid: Some(target_uid) } if !adopted.contains(target_uid) => {
-                    copies.push((uid, message, target_uid));
-                }
-                MessageState::Gone => {}
-                MessageState::Mirrored { .. } | MessageState::Pending | MessageState::Skipped(_) => {
-                    let message = Message { state: MessageState::Gone, ..message };
-                    change.put_message(folder.mailbox, folder.id, uid, message);
-                }
+        // What can be deleted by its UID and is ours to delete.
+        let copy_of = |message: &Message| match message.state {
+            MessageState::Mirrored { target_uid: Some(uid) } => {
+                Some(uid).filter(|uid| !adopted.contains(*uid))
             }
+            MessageState::Mirrored { target_uid: None }
+            | MessageState::Pending
+            | MessageState::Skipped(_)
+            | MessageState::Gone => None,
+        };
+        let mut copies = 0;
+        for uid in vanished.iter() {
+            let message = ledger.message(folder.mailbox, folder.id, uid)?;
+            copies += u64::from(message.as_ref().and_then(copy_of).is_some());
         }
         let mirrored = ledger.counts(folder.mailbox, folder.id)?.mirrored;
-        let over = copies.len() as u64 > self.context.deletions.of(mirrored);
+        let over = copies > self.context.deletions.of(mirrored);
         let held = match self.allowed {
-            Deletions::Capped if over => copies.len() as u64,
+            Deletions::Capped if over => copies,
             Deletions::Capped | Deletions::All => 0,
         };
         if held > 0 {
             warn!(held, "Deletions at the source exceed the cap and wait for an operator's word.");
-            copies.clear();
         }
         report.held += held;
+        let mut change = ledger.change();
         if u64::from(folder.held_deletions) != held {
             let held = u32::try_from(held).unwrap_or(u32::MAX);
             change.update_folder(folder.mailbox, folder.id, move |folder| folder.held_deletions = held);
         }
-        self.delete_copies(folder, copies, change, report).await
+        for part in vanished.parts(AT_ONCE) {
+            let mut copies = Vec::new();
+            for uid in part.iter() {
+                let Some(message) = ledger.message(folder.mailbox, folder.id, uid)? else { continue };
+                match (copy_of(&message), &message.state) {
+                    (Some(target_uid), _) if held == 0 => copies.push((uid, message, target_uid)),
+                    (Some(_), _) | (None, MessageState::Gone) => {}
+                    (None, _) => {
+                        let message = Message { state: MessageState::Gone, ..message };
+                        change.put_message(folder.mailbox, folder.id, uid, message);
+                    }
+                }
+            }
+            let change = std::mem::replace(&mut change, ledger.change());
+            self.delete_copies(folder, copies, change, report).await?;
+        }
+        if !change.is_empty() {
+            change.commit().await?;
+        }
+        Ok(())
     }
 
     /// Deletes copies of ours: UID at the source, record, UID on the target. Commits `change`, with their outcome in it.

@@ -9,7 +9,9 @@ use std::fmt;
 use jiff::Timestamp;
 use mailferry_imap::net;
 use mailferry_imap::response::Code;
-use mailferry_ledger::{CommitError, Endpoint, Learned, Ledger, Mailbox, ReadError, UserName};
+use mailferry_ledger::{
+    AdminLogin, CommitError, Endpoint, Learned, Ledger, Mailbox, ReadError, UserName, user_and_admin,
+};
 
 /// What is known of a mailbox's login at one moment.
 #[derive(Debug)]
@@ -18,6 +20,14 @@ pub(crate) struct Known {
     kind: UserName,
     learned: Option<Learned>,
     learns: Learns,
+    identity: Option<Identity>,
+}
+
+/// Who logs in, and whose mailbox is opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    pub(crate) user: String,
+    pub(crate) admin: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,13 +84,23 @@ impl Known {
             None => None,
         };
         let separator = endpoint.as_ref().map_or(Endpoint::ADMIN_SEPARATOR, |one| one.admin_separator);
+        let by_identity = endpoint.as_ref().is_some_and(|one| one.admin_login == AdminLogin::Authzid);
+        let parted = user_and_admin(&mailbox.user_name, separator).filter(|_| by_identity);
+        let identity =
+            parted.map(|(user, admin)| Identity { user: user.to_owned(), admin: admin.to_owned() });
         let learns = endpoint.is_some_and(|endpoint| endpoint.learn_credentials);
         Ok(Self {
             given: if mailbox.password.is_some() { Given::Yes } else { Given::No },
             kind: mailbox.user_name_is(separator),
             learned: ledger.learned(mailbox.id)?,
+            identity,
             learns: if learns { Learns::Yes } else { Learns::No },
         })
+    }
+
+    /// By whom and for whom the CSV file's password logs in, where these are told apart.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     pub(crate) fn learned(&self) -> Option<&Learned> {

@@ -17,6 +17,7 @@ use crate::pace::{Meaning, meaning};
 use crate::reconcile::Adoption;
 use crate::sides::MAX_REFUSALS;
 use crate::trouble::Trouble;
+use crate::walk::undisturbed;
 use crate::worker::{MailboxWorker, PassReport};
 
 /// How often a message that is listed but not given is asked for.
@@ -427,20 +428,35 @@ impl MailboxWorker {
 
     /// The messages of a folder that wait to be copied.
     pub(crate) fn pending(&self, folder: &Folder) -> Result<UidSet, Trouble> {
-        let mut pending = UidSet::new();
-        for message in self.context.ledger.messages(folder.mailbox, folder.id) {
-            let (uid, message) = message?;
-            if message.state == MessageState::Pending {
-                pending.insert(uid);
+        undisturbed(|| {
+            let mut pending = UidSet::new();
+            for message in self.context.ledger.messages(folder.mailbox, folder.id) {
+                let (uid, message) = message?;
+                if message.state == MessageState::Pending {
+                    pending.insert(uid);
+                }
             }
-        }
-        Ok(pending)
+            Ok(pending)
+        })
     }
 
     /// Which of these still wait.
     fn still_pending(&self, folder: &Folder, of: &UidSet) -> Result<UidSet, Trouble> {
         if of.len() > 5_000 {
-            return Ok(self.pending(folder)?.intersection(of));
+            // They go in ascending order: mostly those that are settled lie in front, and those behind are all that waits.
+            let mut front = UidSet::new();
+            for uid in of.iter() {
+                let message = self.context.ledger.message(folder.mailbox, folder.id, uid)?;
+                if message.is_some_and(|message| message.state == MessageState::Pending) {
+                    break;
+                }
+                front.insert(uid);
+            }
+            let behind = of.difference(&front);
+            return match behind.len() == self.context.ledger.counts(folder.mailbox, folder.id)?.pending {
+                true => Ok(behind),
+                false => Ok(self.pending(folder)?.intersection(of)),
+            };
         }
         let mut pending = UidSet::new();
         for uid in of.iter() {

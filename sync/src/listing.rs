@@ -12,6 +12,7 @@ use crate::error::LocalError;
 use crate::folders::filter::Filter;
 use crate::folders::{self, Fate, Planned, SourceKind, Stay};
 use crate::pace::{Meaning, meaning};
+use crate::rooted::Subscriptions;
 use crate::transfer::Unknown;
 use crate::trouble::Trouble;
 use crate::worker::{MailboxWorker, PassReport};
@@ -23,7 +24,7 @@ const MAX_NAMED: usize = 100;
 pub(crate) struct Listing {
     pub(crate) plan: Vec<Planned>,
     pub(crate) status: BTreeMap<FolderName, FolderStatus>,
-    pub(crate) subscribed: BTreeSet<FolderName>,
+    pub(crate) subscribed: Subscriptions,
     /// The target's folders; `None` when there was no need to ask.
     pub(crate) target: Option<Vec<Listed>>,
 }
@@ -52,8 +53,8 @@ impl MailboxWorker {
                 Ok(_) | Err(_) => {}
             }
         }
-        let root = FolderName::from_wire(&b""[..]);
-        let mut listed = source.session.list_status(&root, "*").await.map_err(Trouble::source)?;
+        let mut listed = self.list_source(mailbox.user_root.as_deref()).await?;
+        let source = self.source().await?;
         let inbox = FolderName::from_wire(&b"INBOX"[..]);
         if mailbox.user_root.is_none() && !listed.iter().any(|(listed, _)| listed.name.is_inbox()) {
             // Every login has one (RFC 9051 section 5.1), listed or not: Cyrus without `unixhierarchysep` lists nothing
@@ -86,12 +87,8 @@ impl MailboxWorker {
             }
         }
         listed.retain(|(listed, _)| !ghosts.contains(&listed.name));
-        let subscribed = match source.session.lsub(&root, "*").await {
-            Ok(subscribed) => subscribed.into_iter().map(|listed| listed.name).collect(),
-            Err(error) if !error.is_fatal() => BTreeSet::new(),
-            Err(error) => return Err(Trouble::source(error)),
-        };
-        let exchange = source.session.capabilities().has("CLIENTACCESSRULES");
+        let subscribed = self.subscriptions(mailbox.user_root.as_deref()).await?;
+        let exchange = self.source().await?.session.capabilities().has("CLIENTACCESSRULES");
         let view = folders::Source {
             listed: listed.iter().map(|(listed, _)| listed.clone()).collect(),
             namespaces,
@@ -181,7 +178,6 @@ impl MailboxWorker {
                 report.left_out += u64::from(was_read || target.is_inbox());
                 continue;
             };
-            let subscribed = listing.subscribed.contains(&planned.source);
             let mut renames = false;
             let named = || known.iter().filter(|folder| !folder.gone && folder.source == planned.source);
             let fitting = named().find(|folder| folder.source_validity == validity);
@@ -244,7 +240,7 @@ impl MailboxWorker {
                 known = ledger.folders(self.mailbox)?;
                 vanished = not_listed(&known);
             }
-            wanted.insert(folder.id, subscribed);
+            wanted.insert(folder.id, listing.subscribed.wanted(&planned.source, folder.subscribed));
             current.push((folder, status.clone()));
         }
         self.carry_subscriptions(&mut current, &wanted).await?;

@@ -54,25 +54,31 @@ pub(crate) async fn sizes(
         .await
 }
 
-/// UID and flags of these, ascending; with `since`, of those that changed since then (CONDSTORE).
-pub(crate) async fn flags(
+/// UID and flags of these, as they come; with `since`, of those that changed since then (CONDSTORE).
+pub(crate) async fn flags_since(
     session: &mut Session,
     set: &UidSet,
     since: Option<u64>,
-) -> Result<Vec<(Uid, Flags)>, net::Error> {
+    mut on: impl FnMut(Uid, Flags) + Send,
+) -> Result<(), net::Error> {
     // The items stand between parentheses; the modifier follows in its own.
     let items = match since {
         Some(since) => format!("UID FLAGS) (CHANGEDSINCE {since}"),
         None => "UID FLAGS".to_owned(),
     };
-    let mut found = Vec::new();
     session
         .uid_fetch(set, &items, |fetched: Fetched| {
             if let (Some(uid), Some(flags)) = (fetched.uid, fetched.flags) {
-                found.push((uid, flags));
+                on(uid, flags);
             }
         })
-        .await?;
+        .await
+}
+
+/// UID and flags of these, ascending.
+pub(crate) async fn flags(session: &mut Session, set: &UidSet) -> Result<Vec<(Uid, Flags)>, net::Error> {
+    let mut found = Vec::new();
+    flags_since(session, set, None, |uid, flags| found.push((uid, flags))).await?;
     found.sort_by_key(|(uid, _)| *uid);
     found.dedup_by_key(|(uid, _)| *uid);
     Ok(found)

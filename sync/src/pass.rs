@@ -6,13 +6,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mailferry_imap::UidSet;
-use mailferry_ledger::{Folder, Message, MessageState, SkipReason, SourceMark};
+use mailferry_ledger::{Folder, SourceMark};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use crate::error::{PassError, SideError};
-use crate::limits::{Item, beyond_item_limit};
 use crate::pace::reconnect_after;
 use crate::scan::{is_inbox, is_unmoved};
 use crate::tenant::Waits;
@@ -208,69 +206,9 @@ impl MailboxWorker {
         Ok(())
     }
 
-    /// The newest of the whole mailbox go; known before the first is copied.
-    async fn apply_item_limit(
-        &mut self,
-        folders: &[&Folder],
-        report: &mut PassReport,
-    ) -> Result<(), Trouble> {
-        let ledger = self.context.ledger.clone();
-        let counts = ledger.mailbox_counts(self.mailbox)?;
-        let limit = self.context.limits.max_items;
-        if counts.mirrored + counts.pending <= limit {
-            // Places that became free since go to the newest of those that had none.
-            let mut skipped = ledger.skipped(self.mailbox).map_while(Result::ok);
-            let room = counts.skipped > 0 && counts.mirrored + counts.pending < limit;
-            if !room || !skipped.any(|skipped| is_over_limit(&skipped.message.state)) {
-                return Ok(());
-            }
-        }
-        let mut items = Vec::new();
-        for folder in folders {
-            for message in ledger.messages(self.mailbox, folder.id) {
-                let (uid, message) = message?;
-                if message.state == MessageState::Pending || is_over_limit(&message.state) {
-                    items.push(Item { folder: folder.id, uid, date: message.date });
-                }
-            }
-        }
-        let stay = beyond_item_limit(&mut items, counts.mirrored, limit);
-        for (list, state) in
-            [(items, MessageState::Pending), (stay, MessageState::Skipped(SkipReason::ItemLimit))]
-        {
-            for folder in folders {
-                let mut moved = UidSet::new();
-                let mut change = ledger.change();
-                for item in list.iter().filter(|item| item.folder == folder.id) {
-                    let Some(message) = ledger.message(self.mailbox, item.folder, item.uid)? else {
-                        continue;
-                    };
-                    if message.state != state {
-                        moved.insert(item.uid);
-                        let message = Message { state: state.clone(), ..message };
-                        change.put_message(self.mailbox, item.folder, item.uid, message);
-                    }
-                }
-                if moved.is_empty() {
-                    continue;
-                }
-                change.commit().await?;
-                if state != MessageState::Pending {
-                    report.skipped += moved.len();
-                    self.note_skipped_facts(folder, &moved).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// How much is decided: what attempts are measured by.
     fn settled(&self) -> u64 {
         let counts = self.context.ledger.mailbox_counts(self.mailbox).unwrap_or_default();
         counts.mirrored + counts.skipped + counts.gone
     }
-}
-
-fn is_over_limit(state: &MessageState) -> bool {
-    *state == MessageState::Skipped(SkipReason::ItemLimit)
 }

@@ -2,7 +2,7 @@
 
 mod estimate;
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use mailferry_imap::{InternalDate, Uid, UidSet};
 use mailferry_ledger::{Folder, FolderId, Ledger, MessageState, SkipReason};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::PassError;
 use crate::folders::Fate;
-use crate::limits::{Item, beyond_item_limit};
+use crate::limits::{self, Newness};
 use crate::look;
 use crate::sides::from_uid;
 use crate::trouble::Trouble;
@@ -102,8 +102,11 @@ impl MailboxWorker {
         let limits = self.context.limits;
         let listing = self.list(&mailbox).await?;
         let mut plan = MailboxPlan { address: mailbox.address, ..MailboxPlan::default() };
+        // Only where some may have to stay behind it matters which these are.
+        let copied = listing.plan.iter().filter(|planned| matches!(planned.fate, Fate::Copy { .. }));
+        let told = copied.filter_map(|planned| listing.status.get(&planned.source)?.messages);
+        let crowded = told.map(u64::from).sum::<u64>() > limits.max_items;
         let mut items = Vec::new();
-        let mut sizes: BTreeMap<FolderId, Vec<(Uid, u64)>> = BTreeMap::new();
         // Folders have no number before the first pass: their place in the plan serves as one.
         for (place, planned) in (1..).zip(&listing.plan) {
             let place = FolderId(place);
@@ -124,7 +127,6 @@ impl MailboxWorker {
                     Some(known) => Settled::of(&ledger, known)?,
                     None => Settled::default(),
                 };
-                let sizes = sizes.entry(place).or_default();
                 let mut seen = UidSet::new();
                 look::sizes(&mut source.session, &from_uid(1), |uid, date, size| {
                     if seen.contains(uid) {
@@ -141,9 +143,11 @@ impl MailboxWorker {
                         plan.too_large += 1;
                         plan.list(&name, uid, date, size, &SkipReason::TooLarge);
                     } else {
-                        items.push(Item { folder: place, uid, date });
-                        sizes.push((uid, size));
+                        plan.to_copy += 1;
                         plan.bytes_to_copy += size;
+                        if crowded {
+                            items.push(Item { folder: place, uid, date, size });
+                        }
                     }
                 })
                 .await
@@ -157,17 +161,19 @@ impl MailboxWorker {
             }
             plan.folders.push(folder);
         }
-        sizes.values_mut().for_each(|sizes| sizes.sort_unstable());
-        let stay = beyond_item_limit(&mut items, plan.mirrored, limits.max_items);
-        plan.over_item_limit = stay.len() as u64;
-        for item in stay {
-            let size = size_of(&sizes, &item);
-            plan.bytes_to_copy = plan.bytes_to_copy.saturating_sub(size);
+        let room = limits.max_items.saturating_sub(plan.mirrored);
+        let Ok(cut) = limits::cut(room, |on| {
+            items.iter().for_each(|item| on(item.newness()));
+            Ok::<(), Infallible>(())
+        });
+        for item in items.iter().filter(|item| !cut.lets_go(item.newness())) {
+            plan.over_item_limit += 1;
+            plan.to_copy -= 1;
+            plan.bytes_to_copy = plan.bytes_to_copy.saturating_sub(item.size);
             let at = usize::try_from(item.folder.0).unwrap_or(usize::MAX).saturating_sub(1);
             let name = plan.folders.get(at).map(|folder| folder.source.clone()).unwrap_or_default();
-            plan.list(&name, item.uid, item.date, size, &SkipReason::ItemLimit);
+            plan.list(&name, item.uid, item.date, item.size, &SkipReason::ItemLimit);
         }
-        plan.to_copy = items.len() as u64;
         Ok(plan)
     }
 }
@@ -199,11 +205,18 @@ impl Settled {
     }
 }
 
-/// An item's size, from those of its folder by UID.
-fn size_of(sizes: &BTreeMap<FolderId, Vec<(Uid, u64)>>, item: &Item) -> u64 {
-    let Some(sizes) = sizes.get(&item.folder) else { return 0 };
-    let at = sizes.binary_search_by_key(&item.uid, |(uid, _)| *uid);
-    at.ok().and_then(|at| sizes.get(at)).map_or(0, |(_, size)| *size)
+/// A message that might be copied. Small: a crowded mailbox has a million of them.
+struct Item {
+    folder: FolderId,
+    uid: Uid,
+    date: InternalDate,
+    size: u64,
+}
+
+impl Item {
+    fn newness(&self) -> Newness {
+        Newness::of(self.date, self.folder, self.uid)
+    }
 }
 
 impl MailboxPlan {

@@ -18,6 +18,7 @@ use crate::print::{Known, Print};
 use crate::sides::from_uid;
 use crate::transfer::moving_name;
 use crate::trouble::Trouble;
+use crate::walk::undisturbed;
 use crate::worker::{MailboxWorker, PassReport};
 
 impl MailboxWorker {
@@ -179,7 +180,7 @@ impl MailboxWorker {
     ) -> Result<BTreeMap<Uid, Flags>, Trouble> {
         let target = self.target().await?;
         target.select(&folder.target).await?;
-        let flags = look::flags(&mut target.session, uids, None).await.map_err(Trouble::target)?;
+        let flags = look::flags(&mut target.session, uids).await.map_err(Trouble::target)?;
         Ok(flags.into_iter().collect())
     }
 
@@ -344,15 +345,17 @@ impl MailboxWorker {
 
     /// The target UIDs that the ledger has for a folder.
     pub(crate) fn known_target_uids(&self, folder: &Folder) -> Result<UidSet, Trouble> {
-        let mut known = Vec::new();
-        for message in self.context.ledger.messages(folder.mailbox, folder.id) {
-            let (_, message) = message?;
-            if let MessageState::Mirrored { target_uid: Some(uid) } = message.state {
-                known.push(uid);
+        undisturbed(|| {
+            let mut known = Vec::new();
+            for message in self.context.ledger.messages(folder.mailbox, folder.id) {
+                let (_, message) = message?;
+                if let MessageState::Mirrored { target_uid: Some(uid) } = message.state {
+                    known.push(uid);
+                }
             }
-        }
-        known.sort_unstable();
-        Ok(known.into_iter().collect())
+            known.sort_unstable();
+            Ok(known.into_iter().collect())
+        })
     }
 
     /// Target UIDs of messages that were there before we came: they are not ours to delete.

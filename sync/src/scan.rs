@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use mailferry_imap::net::Selected;
 use mailferry_imap::response::FolderStatus;
-use mailferry_imap::{Flags, Uid, UidSet};
+use mailferry_imap::{Uid, UidSet};
 use mailferry_ledger::{Fingerprint, Folder, Message, MessageState, SkipReason, SourceMark};
 
 use tracing::info;
 
-use crate::changes::Reflagged;
 use crate::look::{self, Fact};
 use crate::sides::from_uid;
 use crate::stragglers::{Arrival, Lookout, MOST as TRACED};
 use crate::trouble::Trouble;
+use crate::walk::undisturbed;
 use crate::worker::{MailboxWorker, Pass, PassReport};
 
-/// How many records go into one change.
-const RECORDS: usize = 4_000;
+/// How many messages are read at once, and how many records go into one change.
+const PAGE: u32 = 4_000;
 
 /// What a scan found besides what it wrote down.
 #[derive(Default)]
@@ -85,17 +85,20 @@ impl MailboxWorker {
                 _ => source.session.uid_search("ALL").await.map_err(Trouble::source)?,
             };
             let mut vanished = UidSet::new();
-            let mut recorded = Vec::new();
+            let mut recorded = UidSet::new();
             let mut unreadable = Vec::new();
-            for message in ledger.messages(folder.mailbox, folder.id) {
-                let (uid, message) = message?;
-                recorded.push(uid);
-                if message.state != MessageState::Gone && !there.contains(uid) {
-                    vanished.insert(uid);
-                } else if matches!(message.state, MessageState::Skipped(SkipReason::Unreadable(_))) {
-                    unreadable.push((uid, message));
+            undisturbed(|| {
+                for message in ledger.messages(folder.mailbox, folder.id) {
+                    let (uid, message) = message?;
+                    recorded.insert(uid);
+                    if message.state != MessageState::Gone && !there.contains(uid) {
+                        vanished.insert(uid);
+                    } else if matches!(message.state, MessageState::Skipped(SkipReason::Unreadable(_))) {
+                        unreadable.push((uid, message));
+                    }
                 }
-            }
+                Ok::<(), Trouble>(())
+            })?;
             // Perhaps the source gives them today.
             let mut again = ledger.change();
             for (uid, message) in unreadable {
@@ -106,13 +109,12 @@ impl MailboxWorker {
                 again.commit().await?;
             }
             // Whatever kept a message from being recorded when it was new: it is counted, or the numbers never add up.
-            let missed = there.difference(&recorded.into_iter().collect());
+            let missed = there.difference(&recorded);
             if !missed.is_empty() {
                 info!(missed = missed.len(), "Messages found that no scan recorded.");
-                let source = self.source().await?;
-                let facts = look::facts(&mut source.session, &missed).await.map_err(Trouble::source)?;
-                self.record_new(folder, &facts, report).await?;
-                scanned.new.extend(facts.iter().map(|fact| fact.uid));
+                for page in missed.parts(PAGE) {
+                    scanned.new = scanned.new.union(&self.record_page(folder, &page, report).await?);
+                }
             }
             // What was moved elsewhere is not deleted: its copy goes there as well.
             self.hints.gather(&self.context.spool, self.mailbox);
@@ -127,33 +129,11 @@ impl MailboxWorker {
         let since = folder.seen.and_then(|seen| seen.highest_modseq);
         let since = since.filter(|_| selected.highest_modseq.is_some() && pass == Pass::Incremental);
         if since.is_none() || since != selected.highest_modseq {
-            let mut known = UidSet::new();
-            if let (Some(first), Some(last)) = (Uid::new(1), Uid::new(last)) {
-                known.insert_range(first, last);
-            }
             let since = since.map(|since| since.0);
-            let source = self.source().await?;
-            let flags = match selected.exists {
-                0 => Vec::new(),
-                _ => look::flags(&mut source.session, &known, since).await.map_err(Trouble::source)?,
-            };
-            let changed = self.changed_flags(folder, &flags)?;
-            let mut pending = ledger.change();
-            let mut reflagged = Vec::new();
-            for change in changed {
-                match change.message.state {
-                    MessageState::Mirrored { .. } => reflagged.push(change),
-                    MessageState::Pending | MessageState::Skipped(_) => {
-                        let message = Message { flags: change.flags, ..change.message };
-                        pending.put_message(folder.mailbox, folder.id, change.uid, message);
-                    }
-                    MessageState::Gone => {}
-                }
+            let exists = selected.exists > 0;
+            if exists && !self.carry_changed_flags(folder, last, since, report).await? {
+                scanned.mark = None; // What is left over is found by the next pass only if it looks.
             }
-            if !pending.is_empty() {
-                pending.commit().await?;
-            }
-            self.carry_flags(folder, reflagged, report).await?;
         }
         Ok(scanned)
     }
@@ -173,14 +153,55 @@ impl MailboxWorker {
         let next = last.saturating_add(1);
         let mut new = UidSet::new();
         if selected.exists > 0 && selected.uid_next.is_none_or(|uid_next| uid_next.value() > next) {
-            let source = self.source().await?;
-            let mut facts =
-                look::facts(&mut source.session, &from_uid(next)).await.map_err(Trouble::source)?;
-            facts.retain(|fact| fact.uid.value() >= next);
-            self.record_new(folder, &facts, report).await?;
-            new.extend(facts.iter().map(|fact| fact.uid));
+            for page in self.pages(next, &selected).await? {
+                new = new.union(&self.record_page(folder, &page, report).await?);
+            }
         }
         Ok(Some(Arrivals { selected, last, new }))
+    }
+
+    /// All UIDs from this one on, in ranges with about [`PAGE`] messages each: what is read of a folder at once must not
+    /// grow with it.
+    async fn pages(&mut self, first: u32, selected: &Selected) -> Result<Vec<UidSet>, Trouble> {
+        let uids = selected.uid_next.map(|uid_next| uid_next.value().saturating_sub(first));
+        if selected.exists <= PAGE || uids.is_some_and(|uids| uids <= PAGE) {
+            return Ok(vec![from_uid(first)]);
+        }
+        let source = self.source().await?;
+        let there = match source.session.uid_search(&format!("UID {}", from_uid(first))).await {
+            Ok(there) => there,
+            Err(error) if !error.is_fatal() => UidSet::new(),
+            Err(error) => return Err(Trouble::source(error)),
+        };
+        // Ranges without a hole between them: what SEARCH does not tell, FETCH may.
+        let ends = there.parts(PAGE).filter_map(|part| part.last()).map(Uid::value);
+        let mut pages = Vec::new();
+        let mut from = first;
+        for end in ends {
+            if let (Some(first), Some(last)) = (Uid::new(from), Uid::new(end)) {
+                let mut page = UidSet::new();
+                page.insert_range(first, last);
+                pages.push(page);
+                from = end.saturating_add(1);
+            }
+        }
+        pages.push(from_uid(from));
+        Ok(pages)
+    }
+
+    /// Reads the facts of these and records them; returns which there are.
+    async fn record_page(
+        &mut self,
+        folder: &Folder,
+        page: &UidSet,
+        report: &mut PassReport,
+    ) -> Result<UidSet, Trouble> {
+        let source = self.source().await?;
+        source.be_in(folder).await?;
+        let mut facts = look::facts(&mut source.session, page).await.map_err(Trouble::source)?;
+        facts.retain(|fact| page.contains(fact.uid));
+        self.record_new(folder, &facts, report).await?;
+        Ok(facts.iter().map(|fact| fact.uid).collect())
     }
 
     /// Records messages as what they are to the account, and as stragglers where they are.
@@ -197,7 +218,7 @@ impl MailboxWorker {
             Some(mailbox) if is_inbox(folder) => Lookout::of(&ledger, &mailbox, folder)?,
             _ => None,
         };
-        for chunk in facts.chunks(RECORDS) {
+        for chunk in facts.chunks(PAGE as usize) {
             let stragglers = match &lookout {
                 Some(lookout) => self.stragglers(folder, lookout, chunk).await?,
                 None => Vec::new(),
@@ -262,50 +283,21 @@ impl MailboxWorker {
 
     /// Notes what people recognise skipped messages by.
     pub(crate) async fn note_skipped_facts(&mut self, folder: &Folder, uids: &UidSet) -> Result<(), Trouble> {
-        if uids.is_empty() {
-            return Ok(());
+        for part in uids.parts(PAGE) {
+            let source = self.source().await?;
+            source.be_in(folder).await?;
+            let mut found = BTreeMap::new();
+            let noted = look::headers(&mut source.session, &part, |uid, header| {
+                found.insert(uid, crate::skipped::facts_of(header));
+            });
+            noted.await.map_err(Trouble::source)?;
+            let mut change = self.context.ledger.change();
+            for (uid, facts) in found {
+                change.put_skipped_facts(folder.mailbox, folder.id, uid, facts);
+            }
+            change.commit().await?;
         }
-        let source = self.source().await?;
-        source.be_in(folder).await?;
-        let mut found = BTreeMap::new();
-        let noted = look::headers(&mut source.session, uids, |uid, header| {
-            found.insert(uid, crate::skipped::facts_of(header));
-        });
-        noted.await.map_err(Trouble::source)?;
-        let mut change = self.context.ledger.change();
-        for (uid, facts) in found {
-            change.put_skipped_facts(folder.mailbox, folder.id, uid, facts);
-        }
-        change.commit().await?;
         Ok(())
-    }
-
-    /// Which of these flags are not those that the ledger has. Both ascending: one walk over both.
-    fn changed_flags(&self, folder: &Folder, flags: &[(Uid, Flags)]) -> Result<Vec<Reflagged>, Trouble> {
-        let ledger = &self.context.ledger;
-        let mut changed = Vec::new();
-        let few = flags.len() < 200;
-        if few {
-            for (uid, flags) in flags {
-                if let Some(message) = ledger.message(folder.mailbox, folder.id, *uid)?
-                    && message.flags != *flags
-                {
-                    changed.push(Reflagged { uid: *uid, message, flags: flags.clone() });
-                }
-            }
-            return Ok(changed);
-        }
-        let mut found = flags.iter().peekable();
-        for message in ledger.messages(folder.mailbox, folder.id) {
-            let (uid, message) = message?;
-            while found.next_if(|(other, _)| *other < uid).is_some() {}
-            if let Some((_, flags)) = found.next_if(|(other, _)| *other == uid)
-                && message.flags != *flags
-            {
-                changed.push(Reflagged { uid, message, flags: flags.clone() });
-            }
-        }
-        Ok(changed)
     }
 }
 

@@ -8,7 +8,7 @@ use mailferry_ledger::{Folder, Learned, Mailbox};
 use secrecy::SecretString;
 
 use crate::context::WorkerContext;
-use crate::credentials::{self, Awaits, Known, Pick, Refusal};
+use crate::credentials::{self, Awaits, Identity, Known, Pick, Refusal};
 use crate::error::{LocalError, SideError};
 use crate::pace::{Meaning, meaning};
 use crate::tenant::Place;
@@ -33,7 +33,7 @@ impl Source {
         let ledger = &context.ledger;
         let known = Known::of(ledger, mailbox)?;
         let learned = match known.pick() {
-            Pick::Given => match Self::open_given(context, mailbox).await {
+            Pick::Given => match Self::open_given(context, mailbox, known.identity()).await {
                 Err((_, Some(Refusal::Wrong))) if known.has_substitute() => {
                     credentials::note_given_refused(ledger, mailbox).await?;
                     match Known::of(ledger, mailbox)?.pick() {
@@ -61,8 +61,9 @@ impl Source {
     /// One more session, logged in as the first one was. Whatever is refused is no news about the password: servers have
     /// many words for "too many connections".
     pub(crate) async fn open_another(context: &WorkerContext, mailbox: &Mailbox) -> Result<Self, Trouble> {
-        let opened = match Known::of(&context.ledger, mailbox)?.pick() {
-            Pick::Given => Self::open_given(context, mailbox).await,
+        let known = Known::of(&context.ledger, mailbox)?;
+        let opened = match known.pick() {
+            Pick::Given => Self::open_given(context, mailbox, known.identity()).await,
             Pick::Learned(learned) => Self::open_learned(context, mailbox, &learned).await,
             Pick::Awaits(_) | Pick::Nothing => return Err(Trouble::Local(LocalError::NoPassword)),
         };
@@ -77,24 +78,29 @@ impl Source {
         let purpose = Learned::sealed_for(&mailbox.address, &learned.login);
         let password =
             context.vault.open(&learned.password, &purpose).map_err(|error| (error.into(), None))?;
-        Self::open_as(context, &learned.login, &password).await
+        Self::open_as(context, "", &learned.login, &password).await
     }
 
     async fn open_given(
         context: &WorkerContext,
         mailbox: &Mailbox,
+        identity: Option<&Identity>,
     ) -> Result<Self, (Trouble, Option<Refusal>)> {
         let open = || -> Result<SecretString, Trouble> {
             let sealed = mailbox.password.as_ref().ok_or(Trouble::Local(LocalError::NoPassword))?;
             Ok(context.vault.open(sealed, &mailbox.address.to_lowercase())?)
         };
         let password = open().map_err(|trouble| (trouble, None))?;
-        Self::open_as(context, &mailbox.user_name, &password).await
+        match identity {
+            Some(identity) => Self::open_as(context, &identity.user, &identity.admin, &password).await,
+            None => Self::open_as(context, "", &mailbox.user_name, &password).await,
+        }
     }
 
-    /// One attempt; what a refusal says about the password is told with it.
+    /// One attempt; what a refusal says about the password is told with it. With an `authzid`, `user` opens that one's mailbox.
     async fn open_as(
         context: &WorkerContext,
+        authzid: &str,
         user: &str,
         password: &SecretString,
     ) -> Result<Self, (Trouble, Option<Refusal>)> {
@@ -103,8 +109,9 @@ impl Source {
             .await
             .map_err(|error| (Trouble::source(error), None))?;
         let plain_only = session.capabilities().has("LOGINDISABLED") || !user.is_ascii();
-        let login = match plain_only && session.capabilities().has("AUTH=PLAIN") {
-            true => session.authenticate_plain("", user, password).await,
+        let plain = plain_only && session.capabilities().has("AUTH=PLAIN");
+        let login = match plain || !authzid.is_empty() {
+            true => session.authenticate_plain(authzid, user, password).await,
             false => session.login(user, password).await,
         };
         login.map_err(|error| {

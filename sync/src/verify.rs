@@ -331,7 +331,7 @@ impl MailboxWorker {
         let mut ours = Side::default();
         if selected.exists > 0 {
             ours.candidates = look::candidates(&mut source.session, &all).await.map_err(Trouble::source)?;
-            ours.flags = look::flags(&mut source.session, &all, None).await.map_err(Trouble::source)?;
+            ours.flags = look::flags(&mut source.session, &all).await.map_err(Trouble::source)?;
         }
         let (theirs, target_validity) = self.target_side(target_name, Flags::Wanted).await?;
 
@@ -368,8 +368,7 @@ impl MailboxWorker {
                     side.candidates =
                         look::candidates(&mut target.session, &all).await.map_err(Trouble::target)?;
                     if flags == Flags::Wanted {
-                        side.flags =
-                            look::flags(&mut target.session, &all, None).await.map_err(Trouble::target)?;
+                        side.flags = look::flags(&mut target.session, &all).await.map_err(Trouble::target)?;
                     }
                 }
             }

@@ -12,6 +12,8 @@ use anyhow::{Context, bail, ensure};
 
 use crate::certs::Leaf;
 use crate::child::Server;
+use crate::mail::{Loaded, Message};
+use crate::maildir::{self, Manner};
 use crate::owner::Owner;
 use crate::place::{free_port, loopback};
 use crate::unpacked::Unpacked;
@@ -46,7 +48,7 @@ impl Courier {
         }
         let unpacked = Unpacked::find("courier")?;
         let owner = Owner::detect()?;
-        for folder in ["etc/courier", "run/courier/authdaemon"] {
+        for folder in ["etc/courier/shared", "run/courier/authdaemon"] {
             std::fs::create_dir_all(dir.join(folder))?;
         }
         owner.folder(&dir.join("home"))?;
@@ -100,14 +102,30 @@ impl Courier {
         bail!("no free port for courier")
     }
 
-    /// Adds a user with an empty mailbox.
+    /// Adds a user with an empty mailbox, which administrators see below `#shared.`.
     pub fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        self.add(user, password, "")?;
+        let mut index = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.dir.join("etc/courier/shared/index"))?;
+        let home = self.dir.join("home").join(user);
+        writeln!(index, "{user}\t{}\t{}\t{}\tMaildir", self.owner.uid, self.owner.gid, home.display())?;
+        Ok(())
+    }
+
+    /// Adds somebody who may open everybody's folders: Courier's virtual shared folders.
+    pub fn add_admin(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        self.add(user, password, "|options=group=administrators")
+    }
+
+    fn add(&self, user: &str, password: &str, options: &str) -> anyhow::Result<()> {
         let home = self.dir.join("home").join(user);
         for folder in ["", "Maildir", "Maildir/cur", "Maildir/new", "Maildir/tmp"] {
             self.owner.folder(&home.join(folder))?;
         }
         let (uid, gid, at) = (self.owner.uid, self.owner.gid, home.display());
-        let fields = format!("uid={uid}|gid={gid}|home={at}|mail={at}/Maildir");
+        let fields = format!("uid={uid}|gid={gid}|home={at}|mail={at}/Maildir{options}");
         let shadow = format!(
             "systempw={}|hmac-md5pw={}",
             self.hashed("-md5", password)?,
@@ -122,6 +140,11 @@ impl Courier {
         }
         self.database("userdb", &open)?;
         self.database("userdbshadow", &secret)
+    }
+
+    /// Puts messages straight into the user's Maildir.
+    pub fn load(&self, user: &str, messages: impl Iterator<Item = Message>) -> anyhow::Result<Loaded> {
+        maildir::load(&self.dir.join("home").join(user), &self.owner, Manner::Courier, messages)
     }
 
     fn hashed(&self, how: &str, password: &str) -> anyhow::Result<String> {

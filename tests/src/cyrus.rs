@@ -10,6 +10,7 @@ use crate::certs::Leaf;
 use crate::child::Server;
 use crate::owner::Owner;
 use crate::place::{free_port, loopback};
+use crate::source::MASTER;
 use crate::unpacked::Unpacked;
 
 /// The realm of its password file.
@@ -64,6 +65,12 @@ impl Cyrus {
         bail!("no free port for cyrus")
     }
 
+    /// Adds somebody who may act as anybody: SASL PLAIN with the user for the identity.
+    pub fn add_admin(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        ensure!(user == MASTER, "the configuration names {MASTER} as the administrator");
+        self.add_user(user, password)
+    }
+
     /// Adds a user, whose mailbox is created at the first login.
     pub fn add_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
         use std::io::Write as _;
@@ -93,6 +100,7 @@ sasl_sasldb_path: {d}/sasldb2
 sasl_mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256
 allowplaintext: yes
 failedloginpause: 0
+admins: {MASTER}
 unixhierarchysep: no
 altnamespace: no
 autocreate_quota: 0

@@ -20,6 +20,7 @@ pub mod maildir;
 pub mod model;
 pub mod owner;
 pub mod place;
+pub mod post;
 pub mod python;
 pub mod script;
 pub mod source;

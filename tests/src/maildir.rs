@@ -12,8 +12,22 @@ use anyhow::Context;
 use crate::mail::{Flags, Loaded, Message};
 use crate::owner::Owner;
 
+/// Whose way of keeping a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Names as IMAP writes them.
+    Dovecot,
+    /// Names in UTF-8, lines that end in LF alone (with a CR before it, it would serve two), keywords elsewhere.
+    Courier,
+}
+
 /// Writes messages below `home`. The server sees them at its next look; loading again adds more.
-pub fn load(home: &Path, owner: &Owner, messages: impl Iterator<Item = Message>) -> anyhow::Result<Loaded> {
+pub fn load(
+    home: &Path,
+    owner: &Owner,
+    manner: Manner,
+    messages: impl Iterator<Item = Message>,
+) -> anyhow::Result<Loaded> {
     let root = home.join("Maildir");
     make(home, owner)?;
     make(&root, owner)?;
@@ -21,7 +35,11 @@ pub fn load(home: &Path, owner: &Owner, messages: impl Iterator<Item = Message>)
     let mut loaded = Loaded::default();
     let batch = fs::read_dir(&root)?.count() as u64 + unique();
     for (index, message) in messages.enumerate() {
-        let folder = folder(&root, &message.folder, owner)?;
+        let folder = folder(&root, &message.folder, owner, manner)?;
+        let message = match manner {
+            Manner::Dovecot => message,
+            Manner::Courier => Message { content: bare(&message.content), keywords: Vec::new(), ..message },
+        };
         let known = keywords.entry(folder.clone()).or_insert_with(|| keywords_of(&folder));
         let mut letters = letters(message.flags);
         for word in &message.keywords {
@@ -56,14 +74,18 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * 100_000
 }
 
-fn folder(root: &Path, parts: &[String], owner: &Owner) -> anyhow::Result<PathBuf> {
+fn folder(root: &Path, parts: &[String], owner: &Owner, manner: Manner) -> anyhow::Result<PathBuf> {
     if parts == ["INBOX"] {
         for part in ["cur", "new", "tmp"] {
             make(&root.join(part), owner)?;
         }
         return Ok(root.to_owned());
     }
-    let name: String = parts.iter().map(|part| format!(".{}", modified_utf7(part))).collect();
+    let level = |part: &String| match manner {
+        Manner::Dovecot => format!(".{}", modified_utf7(part)),
+        Manner::Courier => format!(".{part}"),
+    };
+    let name: String = parts.iter().map(level).collect();
     let folder = root.join(name);
     if !folder.join("cur").exists() {
         make(&folder, owner)?;
@@ -95,6 +117,12 @@ fn letters(flags: Flags) -> String {
         .into_iter()
         .filter_map(|(set, letter)| set.then_some(letter))
         .collect()
+}
+
+/// With LF where CRLF was.
+fn bare(content: &[u8]) -> Vec<u8> {
+    let ends = |at: &usize| content[*at] == b'\r' && content.get(at + 1) == Some(&b'\n');
+    (0..content.len()).filter(|at| !ends(at)).map(|at| content[at]).collect()
 }
 
 fn bare_line_ends(content: &[u8]) -> usize {

@@ -10,9 +10,9 @@ use crate::courier::Courier;
 use crate::cyrus::Cyrus;
 use crate::dovecot::{Dress, Instance, Storage};
 use crate::mail::Loaded;
-use crate::maildir;
+use crate::maildir::{self, Manner};
 
-/// The master user of every Dovecot source: `user*master`.
+/// The administrator of every source: `user*master` at Dovecot, SASL PLAIN with an identity at Cyrus, `#shared.` at Courier.
 pub const MASTER: &str = "mailadmin";
 /// Its password.
 pub const MASTER_PASSWORD: &str = "P@ssw0rd, mailadmin";
@@ -45,8 +45,16 @@ impl Source {
     pub async fn start(kind: Kind, dir: &Path, leaf: &Leaf, lines: &str) -> anyhow::Result<Self> {
         Ok(match kind {
             Kind::Dovecot => Self::Dovecot(Dovecot::start_with(dir, leaf, lines).await?),
-            Kind::Cyrus => Self::Cyrus(Cyrus::start(dir, leaf).await?),
-            Kind::Courier => Self::Courier(Courier::start(dir, leaf).await?),
+            Kind::Cyrus => {
+                let cyrus = Cyrus::start(dir, leaf).await?;
+                cyrus.add_admin(MASTER, MASTER_PASSWORD)?;
+                Self::Cyrus(cyrus)
+            }
+            Kind::Courier => {
+                let courier = Courier::start(dir, leaf).await?;
+                courier.add_admin(MASTER, MASTER_PASSWORD)?;
+                Self::Courier(courier)
+            }
         })
     }
 
@@ -59,13 +67,17 @@ impl Source {
         }
     }
 
-    /// Puts messages straight into the user's Maildir: Dovecot only, the others are filled by APPEND.
+    /// Puts messages straight into the user's Maildir. Cyrus has none: it is filled by APPEND.
     pub fn load(
         &self,
         user: &str,
         messages: impl Iterator<Item = crate::mail::Message>,
     ) -> anyhow::Result<Loaded> {
-        self.dovecot()?.load(user, messages)
+        match self {
+            Self::Dovecot(dovecot) => dovecot.load(user, messages),
+            Self::Courier(courier) => courier.load(user, messages),
+            Self::Cyrus(_) => anyhow::bail!("Cyrus keeps no Maildir"),
+        }
     }
 
     /// Port with STARTTLS and plain text.
@@ -147,7 +159,7 @@ impl Dovecot {
         user: &str,
         messages: impl Iterator<Item = crate::mail::Message>,
     ) -> anyhow::Result<Loaded> {
-        maildir::load(&self.instance.home(user), self.instance.owner(), messages)
+        maildir::load(&self.instance.home(user), self.instance.owner(), Manner::Dovecot, messages)
     }
 
     /// Port with STARTTLS and plain text.

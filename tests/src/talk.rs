@@ -46,6 +46,28 @@ impl Talk {
         self.answer(&tag).await
     }
 
+    /// Says a command that ends with a literal, which is sent once the server asks for it; everything up to the answer.
+    pub async fn ask_with(&mut self, command: &str, literal: &[u8]) -> anyhow::Result<Vec<String>> {
+        let tag = self.send(&format!("{command} {{{}}}", literal.len())).await?;
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().await?;
+            if line.starts_with('+') {
+                self.stream.write_all(literal).await?;
+                self.stream.write_all(b"\r\n").await?;
+                self.stream.flush().await?;
+                break;
+            }
+            if let Some(answer) = line.strip_prefix(&tag).and_then(|rest| rest.strip_prefix(' ')) {
+                lines.push(answer.to_owned());
+                return Ok(lines);
+            }
+            lines.push(line);
+        }
+        lines.extend(self.answer(&tag).await?);
+        Ok(lines)
+    }
+
     /// Appends a message; its UID.
     pub async fn append(&mut self, folder: &str, flags: &str, message: &str) -> anyhow::Result<u32> {
         let size = message.len();

@@ -11,7 +11,6 @@
 //! | `MAILFERRY_BENCH_JOBS` | all | `first,again,changed,far,many` |
 //! | `MAILFERRY_BENCH_JSON` | none | a file for all figures |
 
-mod desk;
 mod jobs;
 mod pump;
 mod report;

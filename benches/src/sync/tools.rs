@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use mailferry_benches::desk::Desk;
 use mailferry_benches::usage::{self, Watched};
 use mailferry_tests::stand::{ENDPOINT, Person, Stand, TARGET_PASSWORD};
 use tokio::process::Command;
 
-use crate::desk::Desk;
 use crate::pump::{Login, Mailbox, Work};
 
 /// How long one copy may take.

@@ -2,7 +2,7 @@
 
 use super::done;
 use crate::{
-    args::{Endpoint, Global, Security, Server},
+    args::{self, Endpoint, Global, Security, Server},
     client::{Daemon, segment},
     failure::Failure,
     output::{self, Format, Table, printable},
@@ -10,6 +10,7 @@ use crate::{
 use hyper::Method;
 use mailferry_admin::{problem::Problem, shape::Done};
 use mailferry_imap::net::{self, Trust};
+use mailferry_ledger::AdminLogin;
 use mailferry_sync::batch::{EndpointSpec, Verification};
 use mailferry_sync::endpoint;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub async fn run(global: &Global, endpoint: Endpoint, format: Format) -> Result<
             max_concurrent_incremental_syncs,
             learn_credentials,
             admin_separator,
+            admin_login,
         } => {
             if max_concurrent_incremental_syncs > max_concurrent_migrations {
                 return Err(Problem::usage(format!(
@@ -49,6 +51,10 @@ pub async fn run(global: &Global, endpoint: Endpoint, format: Format) -> Result<
                 max_concurrent_incremental_syncs,
                 learn_credentials,
                 admin_separator,
+                admin_login: match admin_login {
+                    args::AdminLogin::Name => AdminLogin::Name,
+                    args::AdminLogin::Authzid => AdminLogin::Authzid,
+                },
             };
             let path = format!("/v1/endpoints/{}", segment(&name));
             let daemon = Daemon::find(global)?;

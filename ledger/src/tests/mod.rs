@@ -17,7 +17,9 @@ use mailferry_imap::{Flags, FolderName, InternalDate, MailboxId, Uid, UidSet, Ui
 
 use crate::commit::Care;
 use crate::disk::{Disk, RealDisk};
-use crate::record::{Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Security, Trust};
+use crate::record::{
+    AdminLogin, Batch, BatchState, Endpoint, Folder, FolderId, Mailbox, MailboxState, Security, Trust,
+};
 use crate::{Change, Fingerprint, Intent, Ledger, Message, MessageState};
 
 pub(crate) const TERRY: MailboxId = MailboxId(1);
@@ -74,6 +76,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         max_concurrent_incremental_syncs: 25,
         learn_credentials: true,
         admin_separator: Endpoint::ADMIN_SEPARATOR,
+        admin_login: AdminLogin::Name,
     }
 }
 

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::*;
-use crate::record::{Endpoint, Note, Observation, Security, SourceMark, Trust};
+use crate::record::{AdminLogin, Endpoint, Note, Observation, Security, SourceMark, Trust};
 use crate::{CommitError, Counts, Health, OpenError, Sealed, SkipReason, SkippedFacts, Vault};
 
 #[tokio::test]
@@ -23,6 +23,7 @@ async fn every_record_comes_back_as_it_was_after_a_restart() {
         max_concurrent_incremental_syncs: 25,
         learn_credentials: true,
         admin_separator: '%',
+        admin_login: AdminLogin::Authzid,
     };
     let mut terry = mailbox(TERRY, "terrya@contoso.edu");
     terry.password = Some(sealed.clone());

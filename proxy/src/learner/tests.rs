@@ -1,6 +1,6 @@
 //! Whose password is kept, when it is news, and where nothing is.
 
-use mailferry_ledger::{Batch, BatchState, Endpoint, Security, Trust};
+use mailferry_ledger::{AdminLogin, Batch, BatchState, Endpoint, Security, Trust};
 use mailferry_spool::{Limits, Spool};
 use tempfile::TempDir;
 
@@ -31,6 +31,7 @@ async fn place(rows: &[(&str, Option<&str>, Option<&str>)]) -> Place {
         max_concurrent_incremental_syncs: 1,
         learn_credentials: true,
         admin_separator: Endpoint::ADMIN_SEPARATOR,
+        admin_login: AdminLogin::Name,
     });
     let created = Timestamp::UNIX_EPOCH;
     change.put_batch(Batch {

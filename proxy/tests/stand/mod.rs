@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mailferry_imap::MailboxId;
 use mailferry_imap::net::{Security, Server, TlsClient, Trust};
-use mailferry_ledger::{Batch, BatchState, Endpoint, Ledger, Mailbox};
+use mailferry_ledger::{AdminLogin, Batch, BatchState, Endpoint, Ledger, Mailbox};
 use mailferry_proxy::{CertificateFiles, Listen, Proxy, ProxyConfig, ProxyLimits, TellSource};
 use mailferry_spool::{Limits, Seen, Spool};
 use tokio::task::JoinHandle;
@@ -195,6 +195,7 @@ async fn mailbox(ledger: &Ledger) -> MailboxId {
         max_concurrent_incremental_syncs: 1,
         learn_credentials: false,
         admin_separator: Endpoint::ADMIN_SEPARATOR,
+        admin_login: AdminLogin::Name,
     });
     change.put_batch(Batch {
         name: "B".to_owned(),

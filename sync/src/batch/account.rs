@@ -57,6 +57,9 @@ pub struct MessageAccount {
     pub size: u64,
     /// INTERNALDATE, as IMAP writes it.
     pub date: String,
+    /// Its keywords at the source, which Office 365 does not take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
     /// Subject; of skipped ones only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -219,6 +222,7 @@ impl Desk {
             uid: uid.value(),
             size: message.size,
             date: message.date.to_string(),
+            keywords: message.flags.keywords().to_vec(),
             ..MessageAccount::default()
         };
         match message.state {
@@ -303,6 +307,7 @@ impl Desk {
                         target_uid: None,
                         size: message.size,
                         date: message.date,
+                        keywords: Vec::new(),
                         subject: Some(message.subject),
                         sender: Some(message.sender),
                     }));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mailferry_ledger::{Endpoint, Security, Trust};
+use mailferry_ledger::{AdminLogin, Endpoint, Security, Trust};
 use serde::{Deserialize, Serialize};
 
 use super::BatchError;
@@ -40,6 +40,9 @@ pub struct EndpointSpec {
     /// What stands between user and administrator in a `UserName` (`User*Admin`).
     #[serde(default = "default_admin_separator")]
     pub admin_separator: char,
+    /// How an administrator logs in: `name`, or `authzid` for sources that know the user from SASL's identity.
+    #[serde(default)]
+    pub admin_login: AdminLogin,
 }
 
 /// Whether an endpoint's certificate is verified.
@@ -132,6 +135,7 @@ impl EndpointSpec {
             max_concurrent_incremental_syncs: self.max_concurrent_incremental_syncs,
             learn_credentials: self.learn_credentials,
             admin_separator: self.admin_separator,
+            admin_login: self.admin_login,
         })
     }
 }
@@ -154,6 +158,7 @@ impl From<Endpoint> for EndpointSpec {
             max_concurrent_incremental_syncs: endpoint.max_concurrent_incremental_syncs,
             learn_credentials: endpoint.learn_credentials,
             admin_separator: endpoint.admin_separator,
+            admin_login: endpoint.admin_login,
         }
     }
 }

@@ -35,7 +35,7 @@ fn known(given: Given, kind: UserName, had: Had, learns: Learns) -> Known {
         Had::Substitute => Some(learned(false, true)),
         Had::RefusedSubstitute => Some(learned(true, true)),
     };
-    Known { given, kind, learned, learns }
+    Known { given, kind, learned, learns, identity: None }
 }
 
 #[test]

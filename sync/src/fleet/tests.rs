@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mailferry_imap::FolderName;
-use mailferry_ledger::{Endpoint, MailboxState, Route, Security, Trust};
+use mailferry_ledger::{AdminLogin, Endpoint, MailboxState, Route, Security, Trust};
 use mailferry_spool::{Limits, Seen};
 use tempfile::TempDir;
 
@@ -131,6 +131,7 @@ impl Stage {
             max_concurrent_incremental_syncs: at_once,
             learn_credentials: false,
             admin_separator: Endpoint::ADMIN_SEPARATOR,
+            admin_login: AdminLogin::Name,
         });
         for n in 0..mailboxes {
             let id = change.new_mailbox_id();

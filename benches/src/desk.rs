@@ -8,30 +8,39 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-pub(crate) struct Desk {
+/// The socket of one daemon.
+pub struct Desk {
     socket: PathBuf,
 }
 
 /// A batch's status.
-pub(crate) struct Status {
-    pub(crate) last_synced: Option<String>,
+pub struct Status {
+    /// When its last pass ended.
+    pub last_synced: Option<String>,
     state: String,
     pending: Option<u64>,
-    pub(crate) text: String,
+    /// All of it, as JSON.
+    pub text: String,
 }
 
 impl Status {
-    pub(crate) fn is_synced(&self) -> bool {
+    /// Whether nothing is left to be done.
+    pub fn is_synced(&self) -> bool {
         self.state.starts_with("Synced") && self.pending == Some(0)
     }
 }
 
 impl Desk {
-    pub(crate) fn of(stand: &Stand) -> Self {
+    /// That of a stand's daemon.
+    pub fn of(stand: &Stand) -> Self {
         Self { socket: stand.path().join("admin.sock") }
     }
 
-    pub(crate) async fn batch(&self, name: &str) -> anyhow::Result<Status> {
+    /// One batch's status.
+    ///
+    /// # Errors
+    /// No answer, or none that says so.
+    pub async fn batch(&self, name: &str) -> anyhow::Result<Status> {
         let text = self.ask("GET", &format!("/v1/batches/{name}")).await?;
         let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         let status = &value["status"];
@@ -43,7 +52,11 @@ impl Desk {
         })
     }
 
-    pub(crate) async fn post(&self, name: &str, verb: &str) -> anyhow::Result<()> {
+    /// Asks for something to be done with a batch.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub async fn post(&self, name: &str, verb: &str) -> anyhow::Result<()> {
         self.ask("POST", &format!("/v1/batches/{name}/{verb}")).await?;
         Ok(())
     }
