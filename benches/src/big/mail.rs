@@ -50,7 +50,11 @@ fn message(folder: &[String], number: u64, round: &str) -> Message {
         folder: folder.to_vec(),
         content: content.into_bytes(),
         date: 1_100_000_000 + at * 600,
-        flags: Flags { seen: number % 3 != 0, flagged: number % 50 == 0, ..Flags::default() },
+        flags: Flags {
+            seen: !number.is_multiple_of(3),
+            flagged: number.is_multiple_of(50),
+            ..Flags::default()
+        },
         keywords: Vec::new(),
     }
 }
