@@ -25,10 +25,16 @@ impl MailboxWorker {
     ) -> Result<(), Trouble> {
         info!("UIDVALIDITY changed at the source; matching.");
         let ledger = self.context.ledger.clone();
-        let old = &self.renumbered_before(old, new, report).await?;
         // What was in doubt under the old UIDs is looked for by what is known of it; the rest is matched below.
+        // Before UIDs are found again: what is in doubt was to come from a UID of then on.
         let doubtful_from = self.first_in_doubt(old)?;
         self.reconcile_gone(old, report).await?;
+        let known = self.renumbered_before(old, new, report).await?;
+        let doubtful_from = match known.target_validity == old.target_validity {
+            true => doubtful_from,
+            false => doubtful_from.map(|_| 1),
+        };
+        let old = &known;
         let source = self.source().await?;
         let selected = source.examine(&new.source).await?;
         let all = crate::sides::from_uid(1);
