@@ -90,9 +90,9 @@ async fn no_path_leads_to_a_throttled_target_before_its_time_and_everything_goes
     assert_eq!(batch["status"]["tally"]["skipped"], 1, "{batch:#}");
     let account = stand.account(&terry).await.unwrap();
     assert_eq!((account.missing.len(), account.extra.len(), account.changed.len()), (1, 0, 0), "{account}");
-    // All the rest went in few sessions: nothing is held back once the time has come. Some were found there.
+    // What clients did meanwhile and all the rest went in few sessions. What was on its way when the answer came is there.
     let counts = stand.target.relay.counts();
-    assert!(counts.of("APPEND") >= 50 && counts.connections <= 8, "{counts:?}");
+    assert!(counts.of("APPEND") >= 4 && counts.connections <= 8, "{counts:?}");
     let shown = said(&stand, &["mailbox", "show", &terry.address]).await;
     assert_eq!(shown["status"]["throttling"]["times"], 1, "{shown:#}");
     assert_eq!(shown["status"]["throttled_until"], Value::Null, "{shown:#}");
