@@ -94,6 +94,7 @@ impl Mirror {
         let mirror = self.clone();
         (sender, async move {
             if let Some(mailbox) = mirror.mailbox(login, &page).await {
+                let _there = mirror.spool.attend(mailbox);
                 Listening::new(mailbox, mirror.clone(), page.clone()).run(queue).await;
                 if page.misses() {
                     Box::pin(mirror.missed(mailbox, &page)).await;

@@ -1,12 +1,13 @@
-//! What the proxy's taps saw and the mirror has not used yet: the place where proxy and sync meet.
+//! What the proxy's taps saw and the mirror has not used yet, and whose clients are there: the place where proxy and sync meet.
 //!
 //! Everything here may be lost at any moment: an observation is a hint, the ledger is the truth. So nothing
 //! is ever synced to disk, every limit is kept by dropping the oldest, and no call waits for anybody. Small
 //! bodies live in memory, large ones in unlinked temporary files that vanish with the process.
 //!
-//! Must not know: sessions, clients, the ledger, the target.
+//! Must not know: what a session says, the ledger, the target.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attendance;
 mod body;
 mod hints;
 mod space;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mailferry_imap::{FolderName, MailboxId, MessageKey, Uid, UidValidity};
 
+pub use attendance::Attendance;
+use attendance::Attended;
 pub use body::{Body, BodyReader, BodyWriter};
 use hints::Hints;
 use space::{Kind, Space};
@@ -161,6 +164,7 @@ pub struct Spool {
 struct Inner {
     space: Arc<Space>,
     kept: Mutex<Kept>,
+    attended: Mutex<Attended>,
     offered: AtomicU64,
     offered_bodies: AtomicU64,
     taken: AtomicU64,
@@ -222,6 +226,7 @@ impl Spool {
         let inner = Inner {
             space: Arc::new(Space::new(limits)),
             kept: Mutex::default(),
+            attended: Mutex::default(),
             offered: AtomicU64::new(0),
             offered_bodies: AtomicU64::new(0),
             taken: AtomicU64::new(0),

@@ -133,6 +133,16 @@ pub(crate) struct Pumped {
     pub(crate) trouble: Option<Trouble>,
 }
 
+impl Pumped {
+    /// Notes what went wrong. A writer may find the connection closed before the target's reason for it is heard.
+    fn note(&mut self, trouble: Trouble) {
+        self.trouble = Some(match self.trouble.take() {
+            Some(known) => known.or_worse(trouble),
+            None => trouble,
+        });
+    }
+}
+
 /// One message on its way.
 struct Staged {
     message: Message,
@@ -233,10 +243,10 @@ impl Shared<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what went wrong (the first thing counts) and begins nothing new.
+    /// Notes what went wrong and begins nothing new.
     fn stop(&self, trouble: Trouble) {
         self.halt_for(&trouble);
-        self.state().pumped.trouble.get_or_insert(trouble);
+        self.state().pumped.note(trouble);
     }
 
     /// So many bodies have begun, or will not come.

@@ -48,6 +48,10 @@ const FOLDER: u64 = 512 << 10;
 /// After a server refused a lane, no further one is tried for so long.
 const REFUSED: Duration = Duration::from_secs(600);
 
+/// While a client is logged in, no more lanes than this: servers count all sessions of a user (Dovecot admits ten from one
+/// address, which is the proxy's for all of them), and clients go first.
+const ATTENDED: usize = 2;
+
 /// So long hints wait for the logins of a lane.
 const LOGINS: Duration = Duration::from_secs(2);
 
@@ -104,12 +108,14 @@ struct Road {
     hints: Arc<Hints>,
     spool: Spool,
     mailbox: MailboxId,
+    /// Whether there are more lanes than a client would leave.
+    is_wide: bool,
     /// Whether the pass's turn at the endpoint is over.
     is_turn_over: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Road {
-    fn of(worker: &MailboxWorker, loads: Vec<Load>) -> Self {
+    fn of(worker: &MailboxWorker, loads: Vec<Load>, lanes: usize) -> Self {
         Self {
             loads: Mutex::new(loads.into()),
             budget: Budget::new(worker.context.limits.memory_bytes),
@@ -119,6 +125,7 @@ impl Road {
             hints: worker.hints.clone(),
             spool: worker.context.spool.clone(),
             mailbox: worker.mailbox,
+            is_wide: lanes > ATTENDED,
             is_turn_over: worker.turn.as_ref().and_then(Turn::over),
         }
     }
@@ -147,7 +154,8 @@ impl Road {
     /// Between windows.
     fn is_interrupted(&self) -> bool {
         let is_turn_over = self.is_turn_over.as_ref().is_some_and(|is_over| is_over());
-        if is_turn_over || self.hints.are_urgent(&self.spool, self.mailbox) {
+        let is_in_the_way = self.is_wide && self.spool.is_attended(self.mailbox);
+        if is_turn_over || is_in_the_way || self.hints.are_urgent(&self.spool, self.mailbox) {
             self.pause.cancel();
         }
         self.pause.is_cancelled()
@@ -295,11 +303,15 @@ impl MailboxWorker {
             }
             let weights: Vec<u64> = loads.iter().map(|load| load.weight).collect();
             let most = self.width.at_most(self.context.target.tenant.lanes(self.mailbox), Instant::now());
+            let most = match self.context.spool.is_attended(self.mailbox) {
+                true => most.min(ATTENDED),
+                false => most,
+            };
             let wanted = worthwhile(&weights, most) - 1;
             lanes.truncate(wanted);
             lanes.resize_with(wanted, || Lane(self.another()));
             self.progress.say("copying");
-            let road = Road::of(self, loads);
+            let road = Road::of(self, loads, lanes.len() + 1);
             self.run_lanes(&mut lanes, &road, report).await?;
             loads = road.into_left();
             if !loads.is_empty() {

@@ -7,7 +7,7 @@ use mailferry_imap::response::FolderStatus;
 use mailferry_imap::{Uid, UidSet};
 use mailferry_ledger::{Fingerprint, Folder, Message, MessageState, SkipReason, SourceMark};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::look::{self, Fact};
 use crate::sides::from_uid;
@@ -34,6 +34,8 @@ pub(crate) struct Arrivals {
     /// The last UID that was known before.
     last: u32,
     new: UidSet,
+    /// Whether UIDs that were given to other messages before are given a second time.
+    set_back: bool,
 }
 
 /// Whether a folder is as its last finished pass left it. Only a source that keeps mod-sequences can say so: without
@@ -65,7 +67,8 @@ impl MailboxWorker {
         report: &mut PassReport,
     ) -> Result<Scanned, Trouble> {
         let ledger = self.context.ledger.clone();
-        let Some(Arrivals { selected, last, new }) = self.record_arrivals(folder, report).await? else {
+        let Some(Arrivals { selected, last, new, set_back }) = self.record_arrivals(folder, report).await?
+        else {
             return Ok(Scanned::default()); // It moved between STATUS and now: the next pass begins with that.
         };
         let mut scanned = Scanned { mark: Some(mark_of(&selected)), new };
@@ -78,20 +81,22 @@ impl MailboxWorker {
 
         // What is gone.
         let at_source = ledger.counts(folder.mailbox, folder.id)?.at_source();
-        if at_source != u64::from(selected.exists) || pass == Pass::Full {
+        if at_source != u64::from(selected.exists) || pass == Pass::Full || set_back {
             let source = self.source().await?;
             let there = match selected.exists {
                 0 => UidSet::new(),
                 _ => source.session.uid_search("ALL").await.map_err(Trouble::source)?,
             };
             let mut vanished = UidSet::new();
-            let mut recorded = UidSet::new();
+            let mut back = UidSet::new();
             let mut unreadable = Vec::new();
             undisturbed(|| {
                 for message in ledger.messages(folder.mailbox, folder.id) {
                     let (uid, message) = message?;
-                    recorded.insert(uid);
-                    if message.state != MessageState::Gone && !there.contains(uid) {
+                    let is_there = there.contains(uid);
+                    if message.state == MessageState::Gone && is_there {
+                        back.insert(uid);
+                    } else if message.state != MessageState::Gone && !is_there {
                         vanished.insert(uid);
                     } else if matches!(message.state, MessageState::Skipped(SkipReason::Unreadable(_))) {
                         unreadable.push((uid, message));
@@ -99,6 +104,9 @@ impl MailboxWorker {
                 }
                 Ok::<(), Trouble>(())
             })?;
+            if set_back || !back.is_empty() {
+                vanished = vanished.union(&self.others(folder, &selected).await?);
+            }
             // Perhaps the source gives them today.
             let mut again = ledger.change();
             for (uid, message) in unreadable {
@@ -108,14 +116,6 @@ impl MailboxWorker {
             if !again.is_empty() {
                 again.commit().await?;
             }
-            // Whatever kept a message from being recorded when it was new: it is counted, or the numbers never add up.
-            let missed = there.difference(&recorded);
-            if !missed.is_empty() {
-                info!(missed = missed.len(), "Messages found that no scan recorded.");
-                for page in missed.parts(PAGE) {
-                    scanned.new = scanned.new.union(&self.record_page(folder, &page, report).await?);
-                }
-            }
             // What was moved elsewhere is not deleted: its copy goes there as well.
             self.hints.gather(&self.context.spool, self.mailbox);
             let moved = self.hints.originals(&folder.source, folder.source_validity).intersection(&vanished);
@@ -123,6 +123,18 @@ impl MailboxWorker {
                 self.hints.put_back([folder.source.clone()]);
             }
             self.carry_deletions(folder, &vanished.difference(&moved), report).await?;
+            let unrecorded = self.unrecorded(folder, there)?;
+            if !unrecorded.is_empty() {
+                info!(
+                    messages = unrecorded.len(),
+                    "Messages found that no scan recorded, or that were gone."
+                );
+                for page in unrecorded.parts(PAGE) {
+                    let facts = self.read_page(folder, &page).await?;
+                    self.record_new(folder, &facts, report).await?;
+                    scanned.new.extend(facts.iter().map(|fact| fact.uid));
+                }
+            }
         }
 
         // What changed.
@@ -138,6 +150,42 @@ impl MailboxWorker {
         Ok(scanned)
     }
 
+    /// Those of a folder that was set back that are other messages today than the ledger knows, told by their INTERNALDATE.
+    async fn others(&mut self, folder: &Folder, selected: &Selected) -> Result<UidSet, Trouble> {
+        let mut others = UidSet::new();
+        let ledger = self.context.ledger.clone();
+        for page in self.pages(1, selected).await? {
+            for fact in self.read_page(folder, &page).await? {
+                let known = ledger.message(folder.mailbox, folder.id, fact.uid)?;
+                if is_other(known.as_ref(), &fact) {
+                    others.insert(fact.uid);
+                }
+            }
+        }
+        if !others.is_empty() {
+            warn!(
+                messages = others.len(),
+                "The source gives UIDs to other messages than before, against RFC 3501."
+            );
+        }
+        Ok(others)
+    }
+
+    /// Which of these that the source lists count as not there: no scan recorded them, or they were gone and are back.
+    fn unrecorded(&self, folder: &Folder, there: UidSet) -> Result<UidSet, Trouble> {
+        let mut recorded = UidSet::new();
+        undisturbed(|| {
+            for message in self.context.ledger.messages(folder.mailbox, folder.id) {
+                let (uid, message) = message?;
+                if message.state != MessageState::Gone {
+                    recorded.insert(uid);
+                }
+            }
+            Ok::<(), Trouble>(())
+        })?;
+        Ok(there.difference(&recorded))
+    }
+
     /// Opens a folder and records what is new in it as pending or skipped; `None` when it has another UIDVALIDITY.
     pub(crate) async fn record_arrivals(
         &mut self,
@@ -149,15 +197,28 @@ impl MailboxWorker {
         if selected.uid_validity != folder.source_validity {
             return Ok(None);
         }
-        let last = self.context.ledger.last_uid(folder.mailbox, folder.id)?.map_or(0, Uid::value);
-        let next = last.saturating_add(1);
+        let last = self.context.ledger.last_uid(folder.mailbox, folder.id)?;
+        let known = match last {
+            Some(last) => self.context.ledger.message(folder.mailbox, folder.id, last)?,
+            None => None,
+        };
+        let last = last.map_or(0, Uid::value);
         let mut new = UidSet::new();
-        if selected.exists > 0 && selected.uid_next.is_none_or(|uid_next| uid_next.value() > next) {
-            for page in self.pages(next, &selected).await? {
-                new = new.union(&self.record_page(folder, &page, report).await?);
+        let mut set_back = is_set_back(folder, &selected, last);
+        if selected.exists > 0
+            && selected.uid_next.is_none_or(|uid_next| uid_next.value() > last.saturating_add(1))
+        {
+            // The last one is read again: another message under its UID shows what UIDNEXT no longer does.
+            for page in self.pages(last.max(1), &selected).await? {
+                let mut facts = self.read_page(folder, &page).await?;
+                set_back |=
+                    facts.iter().any(|fact| fact.uid.value() == last && is_other(known.as_ref(), fact));
+                facts.retain(|fact| fact.uid.value() > last);
+                self.record_new(folder, &facts, report).await?;
+                new.extend(facts.iter().map(|fact| fact.uid));
             }
         }
-        Ok(Some(Arrivals { selected, last, new }))
+        Ok(Some(Arrivals { selected, last, new, set_back }))
     }
 
     /// All UIDs from this one on, in ranges with about [`PAGE`] messages each: what is read of a folder at once must not
@@ -189,19 +250,13 @@ impl MailboxWorker {
         Ok(pages)
     }
 
-    /// Reads the facts of these and records them; returns which there are.
-    async fn record_page(
-        &mut self,
-        folder: &Folder,
-        page: &UidSet,
-        report: &mut PassReport,
-    ) -> Result<UidSet, Trouble> {
+    /// Reads the facts of these.
+    async fn read_page(&mut self, folder: &Folder, page: &UidSet) -> Result<Vec<Fact>, Trouble> {
         let source = self.source().await?;
         source.be_in(folder).await?;
         let mut facts = look::facts(&mut source.session, page).await.map_err(Trouble::source)?;
         facts.retain(|fact| page.contains(fact.uid));
-        self.record_new(folder, &facts, report).await?;
-        Ok(facts.iter().map(|fact| fact.uid).collect())
+        Ok(facts)
     }
 
     /// Records messages as what they are to the account, and as stragglers where they are.
@@ -299,6 +354,21 @@ impl MailboxWorker {
         }
         Ok(())
     }
+}
+
+/// Whether a folder shows by its numbers that the source gives UIDs a second time under the same UIDVALIDITY, as one that was
+/// restored from a backup does. RFC 3501 section 2.3.1.1 forbids it; what would be lost is mail. One that lost its
+/// mod-sequences only is looked through once.
+fn is_set_back(folder: &Folder, selected: &Selected, last: u32) -> bool {
+    let uids_fell = selected.uid_next.is_some_and(|uid_next| uid_next.value() <= last);
+    let seen = folder.seen.and_then(|seen| seen.highest_modseq);
+    let modseq_fell = seen.zip(selected.highest_modseq).is_some_and(|(seen, now)| now.0 < seen.0);
+    selected.exists > 0 && (uids_fell || modseq_fell)
+}
+
+/// Whether a message is another one than what is known of its UID.
+fn is_other(known: Option<&Message>, fact: &Fact) -> bool {
+    known.is_some_and(|known| known.state != MessageState::Gone && known.date.unix() != fact.date.unix())
 }
 
 fn mark_of(selected: &Selected) -> SourceMark {

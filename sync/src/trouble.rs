@@ -92,6 +92,7 @@ impl Trouble {
             (_, Self::Throttled { .. }) => other,
             (Self::Throttled { .. }, _) => self,
             _ if self.is_passing() && !other.is_passing() => other,
+            (Self::Source(_) | Self::Target(_), Self::TokenExpired) if self.is_passing() => other,
             _ => self,
         }
     }
@@ -168,5 +169,22 @@ impl From<ReadError> for Trouble {
 impl From<VaultError> for Trouble {
     fn from(error: VaultError) -> Self {
         Self::Local(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_the_target_closed_counts_more_than_that_it_did() {
+        let error = || net::Error::Timeout { server: "target".into(), doing: "writing" };
+        let closed = || Trouble::target(error());
+        let throttled = || Trouble::Throttled { stated: None, text: String::new() };
+        for (one, other) in [(closed(), throttled()), (throttled(), closed())] {
+            assert!(matches!(one.or_worse(other), Trouble::Throttled { .. }));
+        }
+        assert!(matches!(closed().or_worse(Trouble::TokenExpired), Trouble::TokenExpired));
+        assert!(matches!(closed().or_worse(Trouble::Stopped), Trouble::Stopped));
     }
 }

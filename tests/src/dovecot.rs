@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::certs::Leaf;
 use crate::child::Server;
@@ -128,22 +128,38 @@ impl Instance {
 
     /// Gives one of `user`'s folders another UIDVALIDITY; its UIDs stay.
     pub fn set_uid_validity(&self, user: &str, folder: &str, validity: u32) -> anyhow::Result<()> {
+        self.doveadm(&["mailbox", "update", "-u", user, "--uid-validity", &validity.to_string(), folder])?;
+        Ok(())
+    }
+
+    /// Sets a folder back to what it was when it was new, as a restored backup does: it is empty, and gives its UIDs from 1 on a
+    /// second time under the same UIDVALIDITY. Nobody may have it open.
+    pub fn set_back(&self, user: &str, folder: &str) -> anyhow::Result<()> {
+        let status = self.doveadm(&["-f", "tab", "mailbox", "status", "-u", user, "uidvalidity", folder])?;
+        let validity: u32 = status
+            .lines()
+            .last()
+            .and_then(|line| line.split('\t').next_back())
+            .context("no status")?
+            .parse()?;
+        self.doveadm(&["mailbox", "delete", "-u", user, folder])?;
+        self.doveadm(&["mailbox", "create", "-u", user, folder])?;
+        self.set_uid_validity(user, folder, validity)
+    }
+
+    fn doveadm(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("doveadm");
-        command.arg("-c").arg(self.dir.join("dovecot.conf"));
-        command.args(["mailbox", "update", "-u", user, "--uid-validity", &validity.to_string(), folder]);
+        command.arg("-c").arg(self.dir.join("dovecot.conf")).args(arguments);
         let output = command.output()?;
         anyhow::ensure!(output.status.success(), "{output:?}");
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Whether anybody has a connection open as this user, or one that ended is still worked for.
     pub fn is_used_by(&self, user: &str) -> anyhow::Result<bool> {
-        let mut command = Command::new("doveadm");
-        command.arg("-c").arg(self.dir.join("dovecot.conf")).args(["-f", "tab", "who", "-1", user]);
-        let output = command.output()?;
-        anyhow::ensure!(output.status.success(), "{output:?}");
+        let who = self.doveadm(&["-f", "tab", "who", "-1", user])?;
         // One line is the heading.
-        Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() > 1)
+        Ok(who.lines().filter(|line| !line.is_empty()).count() > 1)
     }
 
     /// The server's own log so far.

@@ -144,3 +144,27 @@ async fn what_is_refused_in_one_lane_stays_alone() {
     let account = stand.account(&terry).await.unwrap();
     assert_eq!((account.missing.len(), account.extra.len(), account.changed.len()), (1, 0, 0), "{account}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_logs_in_amid_the_copy_is_made_room_for() {
+    let (mut stand, terry) = stand(150).await;
+    stand.target.relay.set_latency(Duration::from_millis(20));
+    stand.start_batch("B1", std::slice::from_ref(&terry)).await.unwrap();
+    let sessions = async |stand: &Stand, are: fn(u64) -> bool| {
+        let began = Instant::now();
+        loop {
+            let status = stand.cli(&["status"]).await.unwrap().json().unwrap();
+            let sessions = status["target"]["sessions"].as_u64().unwrap();
+            if are(sessions) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{status:#}");
+        }
+    };
+    sessions(&stand, |sessions| sessions > 2).await;
+    let mut client = stand.talk(&terry).await.unwrap();
+    sessions(&stand, |sessions| sessions <= 2).await;
+    stand.target.relay.set_latency(Duration::ZERO);
+    arrived_in_order(&mut stand, &terry).await;
+    client.say("NOOP").await.unwrap();
+}

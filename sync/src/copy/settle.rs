@@ -109,7 +109,7 @@ pub(super) async fn take_back(job: &Job<'_>, state: State) -> Pumped {
         && let Err(error) = change.commit().await
     {
         pumped.in_doubt = true;
-        pumped.trouble.get_or_insert(Trouble::from(error));
+        pumped.note(Trouble::from(error));
     }
     pumped
 }

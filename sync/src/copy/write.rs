@@ -288,7 +288,7 @@ fn refused(shared: &Shared<'_>, flight: Flight, text: &StatusText) {
     };
     if let Some(trouble) = trouble {
         shared.halt_for(&trouble);
-        state.pumped.trouble.get_or_insert(trouble);
+        state.pumped.note(trouble);
     }
     if flight.sent == Sent::NotYet && flight.size > 0 {
         // The rest of the body must not follow.
