@@ -234,8 +234,9 @@ impl MailboxWorker {
             Err(error) if !error.is_fatal() => UidSet::new(),
             Err(error) => return Err(Trouble::source(error)),
         };
-        // Ranges without a hole between them: what SEARCH does not tell, FETCH may.
-        let ends = there.parts(PAGE).filter_map(|part| part.last()).map(Uid::value);
+        // Ranges without a hole between them, the last one open: what SEARCH does not tell, FETCH may.
+        let mut ends: Vec<u32> = there.parts(PAGE).filter_map(|part| part.last()).map(Uid::value).collect();
+        ends.pop();
         let mut pages = Vec::new();
         let mut from = first;
         for end in ends {

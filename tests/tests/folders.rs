@@ -68,7 +68,7 @@ fn no_body_passed(stand: &Stand) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_folder_is_renamed_with_all_that_is_below_it() {
     let folders = ["Projects", "Projects.Ferry", "Projects.Ferry.Bills", "Projects.Tea", "Projection"];
-    let (stand, terry) = synced_stand(&folders, Options::default()).await;
+    let (mut stand, terry) = synced_stand(&folders, Options::default()).await;
     let mut client = stand.talk(&terry).await.unwrap();
     let mut target = stand.look(&terry).await.unwrap();
     client.say("RENAME Projects Done").await.unwrap();
@@ -82,6 +82,8 @@ async fn a_renamed_folder_is_renamed_with_all_that_is_below_it() {
     stand.same(&terry, PATIENCE).await.unwrap();
     // Down into another tree, one level only; and what happens in it meanwhile.
     client.say("CREATE Archive").await.unwrap();
+    // Or the folders are listed amid the rename.
+    stand.sync_again("B1", PATIENCE).await.unwrap();
     client.say("SELECT Done.Ferry").await.unwrap();
     client.say("STORE 1 +FLAGS (\\Flagged)").await.unwrap();
     client.say("UNSELECT").await.unwrap();
