@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mailferry_imap::FolderName;
-use mailferry_ledger::{AdminLogin, Endpoint, MailboxState, Route, Security, Trust};
+use mailferry_ledger::{AdminLogin, Endpoint, MailboxState, Security, Trust};
 use mailferry_spool::{Limits, Seen};
 use tempfile::TempDir;
 
@@ -135,23 +135,9 @@ impl Stage {
         });
         for n in 0..mailboxes {
             let id = change.new_mailbox_id();
-            change.put_mailbox(Mailbox {
-                id,
-                batch: "A".into(),
-                address: format!("u{n}@contoso.edu"),
-                user_name: format!("u{n}"),
-                client_login: None,
-                user_root: None,
-                password: None,
-                state: MailboxState::Queued,
-                error: None,
-                last_synced: None,
-                last_full: None,
-                route: Route::Source,
-                declared_moved: None,
-                throttled_until: None,
-                needs_matching: true,
-            });
+            let (address, user_name) = (format!("u{n}@contoso.edu"), format!("u{n}"));
+            let mailbox = Mailbox::new(id, "A", &address, &user_name);
+            change.put_mailbox(Mailbox { needs_matching: true, ..mailbox });
         }
         change.commit().await.unwrap();
         let fleet =
